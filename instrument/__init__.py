@@ -1,0 +1,1 @@
+"""Trace every OpenAI and LangChain call of a process."""

@@ -1,0 +1,1 @@
+"""One file per destination; see `_base` for what such a file holds."""

@@ -1,0 +1,89 @@
+"""
+The one place where our own failures stop.
+
+`with guard("read a response"):` around our code, never around the application's. A failure is
+counted under its name, said in one log line a minute, and swallowed; what is no `Exception`
+(KeyboardInterrupt, SystemExit, cancellation) passes. Neither the message of the failure nor any
+value is logged, because either may hold a prompt.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from types import TracebackType
+from typing import ClassVar, final
+
+logger = logging.getLogger("instrument")
+
+QUIET_SECONDS = 60.0
+"""How long a warning that was given is not repeated, in seconds."""
+
+
+class Notices:
+    """Warnings that are said once in `QUIET_SECONDS` for each subject, and counted always."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._said: dict[str, float] = {}
+
+    def say(
+        self, subject: str, message: str, *values: object, level: int = logging.WARNING
+    ) -> None:
+        """Count *subject*, and log the message unless the subject was logged a moment ago."""
+        self.counts[subject] += 1
+        now = time.monotonic()
+        if now - self._said.get(subject, -QUIET_SECONDS) < QUIET_SECONDS:
+            return
+        self._said[subject] = now
+        logger.log(level, message, *values)
+
+    def clear(self) -> None:
+        """Forget every count, as a forked child does."""
+        self.counts.clear()
+        self._said.clear()
+
+
+notices = Notices()
+
+
+@final
+class guard:  # noqa: N801 - it reads as the keyword it stands for
+    """
+    Stop our own failure here: count it under *what*, log it, and go on after the block.
+
+    `guard.strict = True` lets every failure through, so that tests see them.
+    """
+
+    strict: ClassVar[bool] = False
+
+    __slots__ = ("what",)
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if error is None:
+            return False
+        return self._stop(error, traceback)
+
+    def _stop(self, error: BaseException, traceback: TracebackType | None) -> bool:
+        if not isinstance(error, Exception) or guard.strict:
+            return False
+        while traceback is not None and traceback.tb_next is not None:
+            traceback = traceback.tb_next
+        place = "?"
+        if traceback is not None:
+            place = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
+        kind = type(error).__name__
+        notices.say(f"failed to {self.what}", "could not %s: %s at %s", self.what, kind, place)
+        return True

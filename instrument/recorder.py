@@ -1,0 +1,243 @@
+"""
+Begin, end and fail runs, and hand them on as records.
+
+This is what runs in the application's thread, so it does little: an id, two clocks, what is bound.
+What a run says (its facts) may be given as a function, which the worker calls later.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import traceback
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any, TypeAlias, TypedDict, final
+
+from .context import UNBOUND, Bound, Place, bound, current, merge
+from .guard import guard
+from .run import Answer, Error, Feedback, Item, Kind, Run, Snapshot, Usage, UserEvent
+
+RECORD_OVERHEAD_BYTES = 1024
+"""What a queued run weighs beside its texts, in bytes; measured with tracemalloc, rounded up."""
+
+MAX_STACK_CHARS = 8_000
+"""Characters of a traceback that are kept; its end, where the error was raised, is."""
+
+MAX_MESSAGE_CHARS = 8_000
+"""Characters of an error's message that are kept."""
+
+
+class Facts(TypedDict, total=False):
+    """What is found out about a run beside its place and its times: fields of `Run`."""
+
+    name: str
+    input: Snapshot | None
+    output: Snapshot | None
+    error: Error | None
+    partial: str | None
+    usage: Usage | None
+    params: Snapshot | None
+    answer: Answer | None
+    bound: Bound  # what the request itself says about user and thread, below what the user bound
+
+
+LazyFacts: TypeAlias = "Facts | Callable[[], Facts]"
+
+
+def new_id() -> str:
+    """Make a UUIDv4, three times as fast as `uuid.uuid4()` and as random."""
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
+@final
+class OpenRun:
+    """
+    A run that has begun, held by whoever will end it.
+
+    `end` and `fail` may be called from any thread, more than once and from a finalizer: the first
+    call counts. In a process that was forked meanwhile they do nothing, because the run is the
+    parent's.
+    """
+
+    __slots__ = (
+        "_open",
+        "_recorder",
+        "_t0",
+        "bound",
+        "id",
+        "kind",
+        "name",
+        "parent_id",
+        "pid",
+        "sampled",
+        "started_at",
+        "trace_id",
+    )
+
+    def __init__(self, recorder: Recorder, kind: Kind, name: str, parent: Place | None) -> None:
+        self._t0 = recorder.clock()
+        self.started_at = recorder.now()
+        self._recorder = recorder
+        self._open = [True]
+        self.pid = recorder.pid
+        self.kind = kind
+        self.name = name
+        self.id = recorder.new_id()
+        self.bound = bound.get()
+        if parent is None:
+            self.parent_id = None
+            self.trace_id = self.id
+            self.sampled = recorder.sample()
+        else:
+            self.parent_id = parent.id
+            self.trace_id = parent.trace_id
+            self.sampled = parent.sampled
+            self.started_at = max(self.started_at, parent.started_at)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has ended the run yet."""
+        return bool(self._open)
+
+    def offset(self) -> float:
+        """Seconds since the run began."""
+        return self._recorder.clock() - self._t0
+
+    def announce(self, facts: LazyFacts, size_bytes: int = 0) -> None:
+        """Publish the run as open, with what is known of it."""
+        self._publish(None, facts, size_bytes)
+
+    def end(self, facts: LazyFacts, *, duration: float | None = None, size_bytes: int = 0) -> None:
+        """
+        End the run and publish it.
+
+        Args:
+            facts: What is known of it, or a function that finds out; the worker calls it.
+            duration: Seconds since it began; None means that it ends now.
+            size_bytes: Size of what *facts* holds, for the bound of the queue.
+        """
+        try:
+            self._open.pop()  # atomic, so that two threads cannot both end the run
+        except IndexError:
+            return
+        if self.pid == self._recorder.pid:
+            self._publish(self.offset() if duration is None else duration, facts, size_bytes)
+
+    def _publish(self, duration: float | None, facts: LazyFacts, size_bytes: int) -> None:
+        if self.sampled:
+            self._recorder.publish(Record(self, duration, facts, size_bytes))
+
+
+@final
+class Record:
+    """What crosses to the worker: a run, its duration (None: still open) and its lazy facts."""
+
+    __slots__ = ("duration", "facts", "run", "size_bytes")
+
+    def __init__(
+        self, run: OpenRun, duration: float | None, facts: LazyFacts, size_bytes: int
+    ) -> None:
+        self.run = run
+        self.duration = duration
+        self.facts = facts
+        self.size_bytes = size_bytes + RECORD_OVERHEAD_BYTES
+
+    def decode(self) -> Run:
+        """Find out the facts and make the `Run`. Never raises: a run without facts is still one."""
+        facts: Facts = {}
+        with guard("read a run"):
+            facts = self.facts() if callable(self.facts) else self.facts
+        head = self.run
+        fields: dict[str, Any] = {"name": head.name, **facts}
+        said = merge(fields.pop("bound", UNBOUND), head.bound)
+        return Run(
+            id=head.id,
+            trace_id=head.trace_id,
+            parent_id=head.parent_id,
+            kind=head.kind,
+            started_at=datetime.fromtimestamp(head.started_at, timezone.utc),
+            duration=self.duration,
+            user_id=said.user_id,
+            user_props=said.user_props,
+            thread_id=said.thread_id,
+            tags=said.tags,
+            metadata=said.metadata,
+            **fields,
+        )
+
+
+@final
+class Note:
+    """A record that holds what is not a run: a feedback or a user event, as it is."""
+
+    __slots__ = ("item", "size_bytes")
+
+    def __init__(self, item: Feedback | UserEvent) -> None:
+        self.item = item
+        self.size_bytes = RECORD_OVERHEAD_BYTES
+
+    def decode(self) -> Item:
+        """Give the item."""
+        return self.item
+
+
+Publish: TypeAlias = "Callable[[Record | Note], None]"
+
+
+class Recorder:
+    """
+    Begin runs, with ids, clocks and sampling of its own choosing.
+
+    Args:
+        publish: Takes each record; must be quick, re-entrant and not raise.
+        sample_rate: Share of trees that are recorded, 0.0 to 1.0; decided at the root.
+    """
+
+    def __init__(
+        self,
+        publish: Publish,
+        *,
+        sample_rate: float = 1.0,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.perf_counter,
+        new_id: Callable[[], str] = new_id,
+    ) -> None:
+        self.publish = publish
+        self.sample_rate = sample_rate
+        self.now = now
+        self.clock = clock
+        self.new_id = new_id
+        self.pid = os.getpid()
+        self.enabled = True
+
+    def begin(self, kind: Kind, name: str) -> OpenRun:
+        """Begin a run under the current one."""
+        return OpenRun(self, kind, name, current.get())
+
+    def begin_under(self, parent: Place | None, kind: Kind, name: str) -> OpenRun:
+        """Begin a run under *parent*, or as a root when that is None."""
+        return OpenRun(self, kind, name, parent)
+
+    def sample(self) -> bool:
+        """Decide whether a new tree is recorded."""
+        return self.sample_rate >= 1.0 or random.random() < self.sample_rate  # noqa: S311
+
+    def after_fork(self) -> None:
+        """In a forked child: the runs that are open belong to the parent."""
+        self.pid = os.getpid()
+
+
+def describe(error: BaseException, status: int | None = None) -> Error:
+    """Write an exception down: its own text, its class and the end of its traceback."""
+    message = type(error).__name__
+    with guard("read an error"):
+        message = str(error)[:MAX_MESSAGE_CHARS] or message
+    stack = None
+    with guard("read a traceback"):
+        lines = traceback.format_exception(type(error), error, error.__traceback__, chain=False)
+        stack = "".join(lines)[-MAX_STACK_CHARS:]
+    return Error(message=message, type=type(error).__name__, stack=stack, status=status)

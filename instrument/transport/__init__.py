@@ -1,0 +1,1 @@
+"""From records to destinations: intake, worker, lanes, sender, ledger."""

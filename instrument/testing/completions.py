@@ -299,7 +299,7 @@ def pieces(text: str) -> list[str]:
     return re.findall(r"\s*\S+|\s+$", text)
 
 
-def event(data: bytes | Mapping[str, Any]) -> bytes:
+def event(data: bytes | str | Mapping[str, Any]) -> bytes:
     """Write one server-sent event."""
     return b"data: %b\n\n" % (data if isinstance(data, bytes) else orjson.dumps(data))
 
@@ -307,7 +307,7 @@ def event(data: bytes | Mapping[str, Any]) -> bytes:
 def error_object(script: Script) -> dict[str, Any]:
     """Write an error as OpenAI does."""
     status = script.get("status", 500)
-    kind = "invalid_request_error" if status < 429 else "server_error"  # noqa: PLR2004
-    kind = "rate_limit_error" if status == 429 else kind  # noqa: PLR2004
+    kind = "invalid_request_error" if status < 429 else "server_error"
+    kind = "rate_limit_error" if status == 429 else kind
     standard = {"message": "The fake server was told to fail.", "type": kind}
     return {**standard, "param": None, "code": None, **script.get("error", {})}

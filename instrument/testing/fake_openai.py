@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, final
 
@@ -109,8 +109,8 @@ def answer(script: Script, asked: Mapping[str, Any], number: int, *, azure: bool
     if "raw" in script:
         return respond(script, number, script["raw"])
     if "body" in script:
-        return respond(script, number, script["body"])
-    if script.get("status", 200) >= 400:  # noqa: PLR2004 - errors begin there
+        return respond(script, number, orjson.dumps(script["body"]))
+    if script.get("status", 200) >= 400:
         return respond(script, number, {"error": error_object(script)})
     as_is = not all(isinstance(chunk, str) for chunk in script.get("chunks", ()))
     if asked.get("stream") or as_is:
@@ -122,10 +122,10 @@ def answer(script: Script, asked: Mapping[str, Any], number: int, *, azure: bool
 
 
 def respond(
-    script: Script, number: int, body: bytes | Mapping[str, Any] | itertools.chain[bytes]
+    script: Script, number: int, body: bytes | Mapping[str, Any] | Iterator[bytes]
 ) -> Response:
     """Put the headers around a body, and say how the reply is to end."""
-    streamed = isinstance(body, itertools.chain)
+    streamed = not isinstance(body, (bytes, Mapping))
     kind = "text/event-stream; charset=utf-8" if streamed else "application/json"
     headers = {
         "content-type": script.get("content_type", kind),
@@ -146,7 +146,7 @@ def respond(
     return Response(
         status=script.get("status", 200),
         headers=headers,
-        body=body if streamed or isinstance(body, bytes) else orjson.dumps(body),
+        body=orjson.dumps(body) if isinstance(body, Mapping) else body,
         ending=ending(script),
         delay=script.get("delay", 0.0),
         pace=script.get("pace", 0.0),

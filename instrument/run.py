@@ -197,6 +197,32 @@ class UserEvent:
 
 
 @final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """
+    A prompt and its answer as the application tells them, for destinations that count such pairs.
+
+    Attributes:
+        at: When the answer was there.
+        latency: Seconds from the prompt to the answer.
+        assistant_id: Who answered, often the name of a model.
+        prompt_event: What the destination is to call the prompt.
+        answer_event: What it is to call the answer.
+    """
+
+    user_id: str
+    prompt: str
+    answer: str
+    at: datetime
+    latency: float | None = None
+    assistant_id: str | None = None
+    thread_id: str | None = None
+    properties: Mapping[str, JSON] | None = None
+    prompt_event: str = "Prompt"
+    answer_event: str = "Generation"
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class Trace:
     """The ended runs of one tree, root last, for destinations that want whole trees."""
@@ -209,5 +235,5 @@ class Trace:
         return self.runs[-1]
 
 
-Item: TypeAlias = "Run | Feedback | UserEvent | Trace"
+Item: TypeAlias = "Run | Feedback | UserEvent | Exchange | Trace"
 """What a lane carries to a destination."""

@@ -9,10 +9,10 @@ generator, or raises: what cannot be written down stands as `<its type>`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -31,21 +31,27 @@ MAX_STRING_CHARS = 1_000_000
 MAX_SNAPSHOT_BYTES = 4 * 1024 * 1024
 """Size of one snapshot, in bytes; a larger one is walked again with ever shorter strings."""
 
+Unfold: TypeAlias = Callable[[Any], Any]
+"""Turns one object that is not JSON into something that is nearer to it."""
+
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 _INT64 = range(-(2**63), 2**64)
 _MARK = "... [{} more characters]"
 
 
-def snapshot(value: Any) -> Snapshot:
+def snapshot(value: Any, default: Unfold | None = None) -> Snapshot:
     """
     Write *value* down as JSON, now.
 
     Never raises and never changes or consumes *value*. The result is at most `MAX_SNAPSHOT_BYTES`.
+
+    Args:
+        default: What to use in place of `unfold`, for an SDK whose objects have better shapes.
     """
     try:
-        data = orjson.dumps(value, default=unfold, option=_OPTIONS)
+        data = orjson.dumps(value, default=default or unfold, option=_OPTIONS)
     except (TypeError, ValueError, RecursionError):
-        data = orjson.dumps(_Walker(MAX_STRING_CHARS).walk(value))
+        data = orjson.dumps(_Walker(MAX_STRING_CHARS, default or unfold).walk(value))
     if len(data) > MAX_SNAPSHOT_BYTES:
         return shorten(Snapshot(data))
     return Snapshot(data)
@@ -63,7 +69,7 @@ def shorten(data: Snapshot, max_bytes: int = MAX_SNAPSHOT_BYTES) -> Snapshot:
     value = orjson.loads(data)
     while len(data) > max_bytes and limit:
         limit //= 4
-        data = Snapshot(orjson.dumps(_Walker(limit).walk(value)))
+        data = Snapshot(orjson.dumps(_Walker(limit, unfold).walk(value)))
     return data if len(data) <= max_bytes else Snapshot(b'"<too large>"')
 
 
@@ -99,9 +105,10 @@ def type_name(value: Any) -> str:
 class _Walker:
     """Write down a value that orjson refused, within bounds of depth, nodes and string length."""
 
-    def __init__(self, max_string_chars: int) -> None:
+    def __init__(self, max_string_chars: int, default: Unfold) -> None:
         self._nodes = MAX_NODES
         self._max_string_chars = max_string_chars
+        self._default = default
 
     def walk(self, value: Any, depth: int = 0) -> JSON:
         self._nodes -= 1
@@ -128,13 +135,12 @@ class _Walker:
             return {name: self.walk(getattr(value, name), depth + 1) for name in names}
         return self.walk(self._unfold(value), depth + 1)
 
-    @staticmethod
-    def _unfold(value: Any) -> Any:
-        """Take what orjson knows natively (datetimes, enums, UUIDs), else what `unfold` makes."""
+    def _unfold(self, value: Any) -> Any:
+        """Take what orjson knows natively (datetimes, enums, UUIDs), else what it unfolds to."""
         try:
             return orjson.loads(orjson.dumps(value, option=_OPTIONS))
         except (TypeError, ValueError, RecursionError):
-            return unfold(value)
+            return self._default(value)
 
     def _key(self, key: Any) -> str:
         if isinstance(key, str):

@@ -13,11 +13,11 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any, TypeAlias, TypedDict, final
+from typing import Any, Protocol, TypeAlias, TypedDict, final
 
-from .context import UNBOUND, Bound, Place, bound, current, merge
+from .context import UNBOUND, Bound, Place, bound, merge, surroundings
 from .guard import guard
-from .run import Answer, Error, Feedback, Item, Kind, Run, Snapshot, Usage, UserEvent
+from .run import Answer, Error, Exchange, Feedback, Item, Kind, Run, Snapshot, Usage, UserEvent
 
 RECORD_OVERHEAD_BYTES = 1024
 """What a queued run weighs beside its texts, in bytes; measured with tracemalloc, rounded up."""
@@ -40,6 +40,7 @@ class Facts(TypedDict, total=False):
     usage: Usage | None
     params: Snapshot | None
     answer: Answer | None
+    duration: float  # when the worker knows better than whoever ended the run
     bound: Bound  # what the request itself says about user and thread, below what the user bound
 
 
@@ -97,6 +98,13 @@ class OpenRun:
             self.trace_id = parent.trace_id
             self.sampled = parent.sampled
             self.started_at = max(self.started_at, parent.started_at)
+            if isinstance(parent, OpenRun) and parent.bound is not self.bound:
+                self.bound = merge(parent.bound, self.bound)
+
+    @property
+    def default_user_id(self) -> str | None:
+        """The user that the settings name, for when nothing nearer does."""
+        return self._recorder.user_id
 
     @property
     def is_open(self) -> bool:
@@ -120,12 +128,16 @@ class OpenRun:
             duration: Seconds since it began; None means that it ends now.
             size_bytes: Size of what *facts* holds, for the bound of the queue.
         """
+        if self.discard():
+            self._publish(self.offset() if duration is None else duration, facts, size_bytes)
+
+    def discard(self) -> bool:
+        """End the run without publishing it; True for the one call that did so."""
         try:
             self._open.pop()  # atomic, so that two threads cannot both end the run
         except IndexError:
-            return
-        if self.pid == self._recorder.pid:
-            self._publish(self.offset() if duration is None else duration, facts, size_bytes)
+            return False
+        return self.pid == self._recorder.pid
 
     def _publish(self, duration: float | None, facts: LazyFacts, size_bytes: int) -> None:
         if self.sampled:
@@ -152,7 +164,7 @@ class Record:
         with guard("read a run"):
             facts = self.facts() if callable(self.facts) else self.facts
         head = self.run
-        fields: dict[str, Any] = {"name": head.name, **facts}
+        fields: dict[str, Any] = {"name": head.name, "duration": self.duration, **facts}
         said = merge(fields.pop("bound", UNBOUND), head.bound)
         return Run(
             id=head.id,
@@ -160,8 +172,7 @@ class Record:
             parent_id=head.parent_id,
             kind=head.kind,
             started_at=datetime.fromtimestamp(head.started_at, timezone.utc),
-            duration=self.duration,
-            user_id=said.user_id,
+            user_id=said.user_id or head.default_user_id,
             user_props=said.user_props,
             thread_id=said.thread_id,
             tags=said.tags,
@@ -172,20 +183,29 @@ class Record:
 
 @final
 class Note:
-    """A record that holds what is not a run: a feedback or a user event, as it is."""
+    """A record that holds what is not a run (a feedback, a user event, an exchange), as it is."""
 
     __slots__ = ("item", "size_bytes")
 
-    def __init__(self, item: Feedback | UserEvent) -> None:
+    def __init__(self, item: Feedback | UserEvent | Exchange, size_bytes: int = 0) -> None:
         self.item = item
-        self.size_bytes = RECORD_OVERHEAD_BYTES
+        self.size_bytes = size_bytes + RECORD_OVERHEAD_BYTES
 
     def decode(self) -> Item:
         """Give the item."""
         return self.item
 
 
-Publish: TypeAlias = "Callable[[Record | Note], None]"
+class Carried(Protocol):
+    """What crosses to the worker; an item that is None leaves nothing to deliver."""
+
+    size_bytes: int
+
+    def decode(self) -> Item | None:
+        """Make the item; called on the worker, once."""
+
+
+Publish: TypeAlias = "Callable[[Carried], None]"
 
 
 class Recorder:
@@ -195,6 +215,7 @@ class Recorder:
     Args:
         publish: Takes each record; must be quick, re-entrant and not raise.
         sample_rate: Share of trees that are recorded, 0.0 to 1.0; decided at the root.
+        user_id: The user of every run for which nothing nearer names one.
     """
 
     def __init__(
@@ -202,12 +223,14 @@ class Recorder:
         publish: Publish,
         *,
         sample_rate: float = 1.0,
+        user_id: str | None = None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.perf_counter,
         new_id: Callable[[], str] = new_id,
     ) -> None:
         self.publish = publish
         self.sample_rate = sample_rate
+        self.user_id = user_id
         self.now = now
         self.clock = clock
         self.new_id = new_id
@@ -215,8 +238,8 @@ class Recorder:
         self.enabled = True
 
     def begin(self, kind: Kind, name: str) -> OpenRun:
-        """Begin a run under the current one."""
-        return OpenRun(self, kind, name, current.get())
+        """Begin a run where we are: under the current one, or under another integration's."""
+        return OpenRun(self, kind, name, surroundings().parent)
 
     def begin_under(self, parent: Place | None, kind: Kind, name: str) -> OpenRun:
         """Begin a run under *parent*, or as a root when that is None."""
@@ -229,6 +252,13 @@ class Recorder:
     def after_fork(self) -> None:
         """In a forked child: the runs that are open belong to the parent."""
         self.pid = os.getpid()
+
+
+installed: list[Recorder] = []
+"""The recorders that are on, the newest last; `client` and `testing.capture` keep it."""
+
+starters: list[Callable[[], Recorder | None]] = []
+"""Whoever can put up a recorder from the environment alone; `client` is in it."""
 
 
 def describe(error: BaseException, status: int | None = None) -> Error:

@@ -1,0 +1,199 @@
+"""
+Settings: arguments over environment over defaults.
+
+The only module, beside the command line, that reads the environment.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, final
+
+from . import exporters
+from .exporters._base import Environment, HttpExporter, LocalExporter
+from .run import JSON, ConfigError
+
+AnyExporter: TypeAlias = "HttpExporter | LocalExporter"
+Redact: TypeAlias = "Callable[[JSON], JSON]"
+
+STORE = "sqlite"
+"""The exporter that is used when nothing else is asked for."""
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off", ""})
+
+
+class ExporterModule(Protocol):
+    """What a module in `exporters` holds; see `exporters._base`."""
+
+    ENV: tuple[str, ...]
+
+    def from_env(self, env: Environment) -> AnyExporter:
+        """Make the exporter from the environment, or raise `ConfigError`."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """
+    What `instrument()` was told, checked.
+
+    Attributes:
+        exporters: Where runs go.
+        chosen: False when nobody chose and the local store stands in.
+        user_id: The user of every run for which nothing nearer names one.
+        capture_content: False keeps prompts, answers and their like out of every destination.
+        redact: Called with each piece of content before any destination; returns what may leave.
+        sample_rate: Share of trees that are recorded, 0.0 to 1.0.
+        flush_interval: Seconds a run waits at most before it is sent.
+    """
+
+    exporters: Sequence[AnyExporter]
+    chosen: bool = True
+    user_id: str | None = None
+    capture_content: bool = True
+    redact: Redact | None = None
+    sample_rate: float = 1.0
+    flush_interval: float = 1.0
+
+
+def read(options: Mapping[str, Any], env: Environment | None = None) -> Settings:
+    """
+    Lay the given options over the environment over the defaults.
+
+    Raises:
+        ConfigError: An option is unknown or has a value that cannot be used.
+    """
+    env = os.environ if env is None else env
+    unknown = set(options) - OPTIONS
+    if unknown:
+        raise ConfigError(
+            f"instrument() has no option {sorted(unknown)[0]!r}: use one of {', '.join(sorted(OPTIONS))}"
+        )
+    given = {name: value for name, value in options.items() if value is not None}
+    chosen, found = choose(given.get("exporters"), env)
+    redact = given.get("redact")
+    if redact is not None and not callable(redact):
+        raise ConfigError("redact must be a function that takes and returns a JSON value")
+    return Settings(
+        exporters=found,
+        chosen=chosen,
+        user_id=_text(given.get("user_id", env.get("INSTRUMENT_USER_ID") or None)),
+        capture_content=_flag("capture_content", "INSTRUMENT_CAPTURE_CONTENT", given, env),
+        redact=redact,
+        sample_rate=_number("sample_rate", "INSTRUMENT_SAMPLE_RATE", given, env, (0.0, 1.0)),
+        flush_interval=_number(
+            "flush_interval", "INSTRUMENT_FLUSH_INTERVAL", given, env, (0.01, 3600.0)
+        ),
+    )
+
+
+OPTIONS = frozenset(
+    {"exporters", "user_id", "capture_content", "redact", "sample_rate", "flush_interval"}
+)
+
+
+def disabled(env: Environment | None = None) -> bool:
+    """Say whether `INSTRUMENT_DISABLED` turns everything off."""
+    value = (os.environ if env is None else env).get("INSTRUMENT_DISABLED", "")
+    return value.strip().lower() not in _FALSE
+
+
+def quiet(env: Environment | None = None) -> bool:
+    """Say whether somebody up the process tree has said already where the runs are."""
+    value = (os.environ if env is None else env).get("INSTRUMENT_QUIET", "")
+    return value.strip().lower() not in _FALSE
+
+
+def exporter_names() -> list[str]:
+    """Names of the exporters there are: the modules of that folder without an underscore."""
+    found = (module.name for module in pkgutil.iter_modules(exporters.__path__))
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+def choose(wanted: Any, env: Environment) -> tuple[bool, Sequence[AnyExporter]]:
+    """
+    Find the exporters: those given, else those named in the environment, else each with a key.
+
+    Returns:
+        Whether anybody chose, and the exporters; the local store when nobody did.
+    """
+    if isinstance(wanted, (str, HttpExporter, LocalExporter)):
+        wanted = [wanted]
+    if wanted is None:
+        wanted = [name.strip() for name in env.get("INSTRUMENT_EXPORTERS", "").split(",")]
+        wanted = [name for name in wanted if name]
+    if not isinstance(wanted, Sequence):
+        raise ConfigError("exporters must be a list of names or exporters")
+    if not wanted:
+        wanted = [name for name in exporter_names() if any(map(env.get, _module(name).ENV))]
+    if not wanted:
+        return False, [_module(STORE).from_env(env)]
+    return True, _distinct([_exporter(entry, env) for entry in wanted])
+
+
+def _exporter(entry: Any, env: Environment) -> AnyExporter:
+    if isinstance(entry, str):
+        return _module(entry).from_env(env)
+    if isinstance(entry, (HttpExporter, LocalExporter)):
+        return entry
+    names = ", ".join(exporter_names())
+    raise ConfigError(f"{entry!r} is not an exporter: give one of the names {names}, or an object")
+
+
+def _module(name: str) -> ExporterModule:
+    if name not in exporter_names():
+        raise ConfigError(
+            f"there is no exporter named {name!r}: use one of {', '.join(exporter_names())}"
+        )
+    module: ExporterModule = importlib.import_module(f"{exporters.__name__}.{name}")
+    return module
+
+
+def _distinct(found: Sequence[AnyExporter]) -> Sequence[AnyExporter]:
+    names = [exporter.name for exporter in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two exporters are named {name!r}: give one of them another name")
+    return found
+
+
+def _text(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f"user_id must be a string, not {type(value).__name__}: use str(...)")
+    return value
+
+
+def _flag(option: str, variable: str, given: Mapping[str, Any], env: Environment) -> bool:
+    if option in given:
+        return bool(given[option])
+    value = env.get(variable, "1").strip().lower()
+    if value in _TRUE:
+        return True
+    if value in _FALSE:
+        return False
+    raise ConfigError(f"{variable} is {value!r}: set it to 1 or 0")
+
+
+def _number(
+    option: str,
+    variable: str,
+    given: Mapping[str, Any],
+    env: Environment,
+    bounds: tuple[float, float],
+) -> float:
+    name, value = option, given.get(option)
+    if value is None:
+        name, value = variable, env.get(variable, "").strip() or "1"
+    low, high = bounds
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not low <= number <= high:
+        raise ConfigError(f"{name} is {value!r}: give a number from {low:g} to {high:g}")
+    return number

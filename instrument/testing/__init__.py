@@ -1,5 +1,6 @@
-"""For tests: a fake OpenAI server at the wire."""
+"""For tests: `capture()`, the runs of a block, and `FakeOpenAI`, a server at the wire."""
 
+from .capture import capture
 from .fake_openai import FakeOpenAI
 
-__all__ = ["FakeOpenAI"]
+__all__ = ["FakeOpenAI", "capture"]

@@ -1,0 +1,58 @@
+"""Importing the package is cheap and does nothing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BUDGET_MS = 40.0
+
+LOOK = """
+import json, logging, sys, threading
+before = set(sys.modules)
+import instrument
+print(json.dumps({
+    "modules": sorted(set(sys.modules) - before),
+    "threads": threading.active_count(),
+    "handlers": len(logging.getLogger("instrument").handlers + logging.root.handlers),
+    "path_hooks": [type(finder).__module__ for finder in sys.meta_path],
+}))
+"""
+
+CLOCK = """
+import time
+begin = time.perf_counter()
+import instrument
+print((time.perf_counter() - begin) * 1000)
+"""
+
+
+def fresh(code: str) -> str:
+    """Run *code* in an interpreter of its own, whose path holds this checkout."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_import_is_light():
+    """It pulls in neither an HTTP client, nor an SDK, nor a database, nor an event loop."""
+    modules = {name.partition(".")[0] for name in json.loads(fresh(LOOK))["modules"]}
+
+    assert not modules & {"httpx", "httpx2", "openai", "langchain_core", "sqlite3", "asyncio"}
+
+
+def test_import_does_nothing():
+    """It starts no thread, adds no log handler and no import hook."""
+    seen = json.loads(fresh(LOOK))
+
+    assert seen["threads"] == 1
+    assert seen["handlers"] == 0
+    assert not [name for name in seen["path_hooks"] if name.startswith(("wrapt", "instrument"))]
+
+
+def test_import_is_quick():
+    """The best of several fresh interpreters stays within the budget."""
+    best = min(float(fresh(CLOCK)) for _ in range(7))
+
+    assert best <= BUDGET_MS, f"import instrument took {best:.1f} ms"

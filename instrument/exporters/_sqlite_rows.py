@@ -1,0 +1,150 @@
+"""Items as rows of the store: what of them stands in columns, and in which order they are kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+from ..codec import Storable, encode
+from ..run import Item, Run, Trace, Usage
+from ..snapshot import clean
+from ..tree import status
+from . import _text
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+MAX_TEXT_CHARS = 2_000
+"""Characters of a prompt and of an answer that are searchable; the whole of both is kept beside."""
+
+MODEL_KINDS = frozenset({"llm", "embedding"})
+"""Kinds of runs whose name is a model and whose tokens are counted, each once."""
+
+_INT64_MAX = 2**63 - 1
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as it goes into the tables."""
+
+    trace_id: str | None
+    ended: bool
+    columns: tuple[object, ...]
+    body: bytes
+    texts: tuple[str, str, str]
+    tags: tuple[str, ...]
+
+    def write(self, db: Connection) -> bool:
+        """Insert the run or write it over; False when it would replace an ended run by an open."""
+        found = db.execute("SELECT n, status FROM runs WHERE id = ?", self.columns[:1]).fetchone()
+        if found is not None and not self.ended and found[1] != "open":
+            return False
+        n = None if found is None else found[0]
+        cursor = db.execute(_INSERT_RUN, (n, *self.columns))
+        if n is None:
+            n = cursor.lastrowid
+        else:
+            db.execute("DELETE FROM texts WHERE n = ?", (n,))
+            db.execute("DELETE FROM tags WHERE n = ?", (n,))
+        db.execute("REPLACE INTO bodies VALUES (?, ?)", (n, self.body))
+        db.execute("INSERT INTO texts VALUES (?, ?, ?, ?)", (n, *self.texts))
+        if self.tags:
+            tags = [(tag, n) for tag in self.tags]
+            db.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", tags)
+        return True
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """A feedback, a user event or an exchange as it goes into the tables."""
+
+    columns: tuple[object, ...]
+    trace_id: str | None = None
+
+    def write(self, db: Connection) -> bool:
+        """Insert it."""
+        db.execute("INSERT INTO events VALUES (NULL, ?, ?, ?, ?, ?, ?)", self.columns)
+        return True
+
+
+_INSERT_RUN = "REPLACE INTO runs VALUES (?, ?,?,?,?,?,?, ?,?,?,?,?,?, ?,?,?,?,?,?)"
+
+
+def entries(items: Sequence[Item]) -> tuple[list[RunRow | EventRow], Mapping[str, int]]:
+    """Make rows of items; an open run that ends in the same batch is written once, ended."""
+    ended = {item.id for item in items if isinstance(item, Run) and item.duration is not None}
+    rows: list[RunRow | EventRow] = []
+    dropped: Counter[str] = Counter()
+    for item in items:
+        if isinstance(item, Trace):
+            dropped["not_a_run"] += 1
+        elif not isinstance(item, Run):
+            rows.append(_event_row(item))
+        elif item.duration is not None or item.id not in ended:
+            rows.append(_run_row(item))
+    return rows, dropped
+
+
+def _run_row(run: Run) -> RunRow:
+    answer, usage = run.answer, run.usage or Usage()
+    columns = (
+        clean(run.id),
+        clean(run.trace_id),
+        _clean(run.parent_id),
+        run.kind,
+        clean(run.name),
+        clean(run.name) if run.kind in MODEL_KINDS else None,
+        _clean(answer.model) if answer else None,
+        _clean(answer.provider) if answer else None,
+        status(run),
+        run.started_at.timestamp(),
+        run.duration,
+        answer.time_to_first_token if answer else None,
+        _count(usage.prompt),
+        _count(usage.completion),
+        _count(usage.cached),
+        _count(usage.reasoning),
+        _clean(run.user_id),
+        _clean(run.thread_id),
+    )
+    return RunRow(
+        trace_id=clean(run.trace_id),
+        ended=run.duration is not None,
+        columns=columns,
+        body=encode(run),
+        texts=_texts(run),
+        tags=tuple(map(clean, run.tags)),
+    )
+
+
+def _event_row(item: Storable) -> EventRow:
+    about = (getattr(item, name, None) for name in ("run_id", "user_id", "thread_id"))
+    at = item.started_at if isinstance(item, Run) else item.at
+    return EventRow((type(item).__name__, at.timestamp(), *map(_clean, about), encode(item)))
+
+
+def _texts(run: Run) -> tuple[str, str, str]:
+    """Return what a run is found by: its name and error, its prompt, its answer."""
+    title = run.name
+    if run.error is not None:
+        title = f"{title} {run.error.type} {run.error.message}"
+    prompt = answer = ""
+    with suppress(ValueError):  # a snapshot that is no JSON, against its contract
+        prompt = _text.asked(run)
+        answer = _text.answered(run) or ""
+    head, prompt, answer = (clean(text[:MAX_TEXT_CHARS]) for text in (title, prompt, answer))
+    return head, prompt, answer
+
+
+def _clean(text: str | None) -> str | None:
+    return None if text is None else clean(text)
+
+
+def _count(tokens: int | None) -> int | None:
+    """Leave out a count that no column holds, rather than the whole batch."""
+    return tokens if tokens is None or 0 <= tokens <= _INT64_MAX else None

@@ -1,0 +1,310 @@
+"""
+Reading the embedded store: what the command line and the web page ask of it.
+
+Every question opens the file read-only for itself, so a `Store` may be used from any thread, and
+outlives forks, a damaged file that was set aside, and a store that was deleted and begun anew.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from . import figures
+from .codec import Storable, decode
+from .exporters._sqlite_schema import BUSY_SECONDS, MIGRATIONS, Refused, check, connect, pragma
+from .questions import (
+    EVERYTHING,
+    Bucket,
+    Field,
+    Filters,
+    Session,
+    Summary,
+    Totals,
+    Value,
+)
+from .run import Feedback, Run
+from .tree import Tree, grow
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+SESSION_GAP = 1800.0
+"""Seconds without a sign of a user after which a new session begins."""
+
+CHUNK_RUNS = 200
+"""How many whole runs are read at a time."""
+
+
+class StoreError(Exception):
+    """The store cannot be read; the sentence says what to do."""
+
+
+@final
+class Store:
+    """
+    The runs in a store. Nothing here changes it.
+
+    Raises:
+        StoreError: There is no store at *path* yet, or none that this version can read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).absolute()
+        with self._opened() as db:
+            outdated = pragma(db, "user_version") < len(MIGRATIONS)
+        if outdated:
+            with _told(self.path):
+                connect(self.path).close()
+
+    def newest(
+        self, limit: int = 10, filters: Filters = EVERYTHING, *, offset: int = 0
+    ) -> list[Tree]:
+        """Return the newest traces that have such a run, whole, newest first."""
+        with self._opened() as db:
+            return _trees(db, _ids(db, filters, limit, offset))
+
+    def summaries(
+        self, limit: int = 50, filters: Filters = EVERYTHING, *, offset: int = 0
+    ) -> list[Summary]:
+        """Return the newest traces that have such a run, a line for each, newest first."""
+        with self._opened() as db:
+            ids = _ids(db, filters, limit, offset)
+            rows = db.execute(_SUMMARIES.format(_marks(ids)), ids)
+            found = {each.id: each for each in map(_summary, rows)}
+        return [found[each] for each in ids]
+
+    def trace(self, trace_id: str) -> Tree | None:
+        """
+        Return one trace, by its id or that of any run in it, or the beginning of either.
+
+        Raises:
+            StoreError: More than one begins so.
+        """
+        with self._opened() as db:
+            found = _resolve(db, _TRACE_IDS, trace_id) or _resolve(db, _RUN_IDS, trace_id)
+            return _trees(db, [found[1]])[0] if found else None
+
+    def run(self, run_id: str) -> Run | None:
+        """
+        Return one run, by its id or the beginning of it.
+
+        Raises:
+            StoreError: More than one begins so.
+        """
+        with self._opened() as db:
+            found = _resolve(db, _RUN_IDS, run_id)
+            if found is None:
+                return None
+            (data,) = db.execute(_BODY, found[:1]).fetchone()
+        return _run(data)
+
+    def runs(self, filters: Filters = EVERYTHING) -> Iterator[Run]:
+        """Go through all such runs, whole, oldest first, a few in memory at a time."""
+        after = (float("-inf"), -1)
+        while True:
+            with self._opened() as db:
+                term, values = figures.condition(db, filters)
+                values.update(at=after[0], n=after[1], limit=CHUNK_RUNS)
+                rows = db.execute(_RUNS.format(term), values).fetchall()
+            if not rows:
+                return
+            yield from (_run(data) for *_, data in rows)
+            after = rows[-1][:2]
+
+    def events(
+        self, since: datetime | None = None, until: datetime | None = None
+    ) -> list[Storable]:
+        """Return feedback, user events and exchanges of a stretch of time, oldest first."""
+        first = float("-inf") if since is None else since.timestamp()
+        last = float("inf") if until is None else until.timestamp()
+        with self._opened() as db:
+            return [decode(data) for (data,) in db.execute(_EVENTS, (first, last))]
+
+    def changed(self, after: int = 0, limit: int = 100) -> tuple[int, list[str]]:
+        """
+        Say which traces were written to, for whoever shows new runs as they come.
+
+        Args:
+            after: What the last call returned; 0 begins at the oldest.
+            limit: How many at most.
+
+        Returns:
+            The number for the next call, and ids of traces, those written to first coming first.
+        """
+        with self._opened() as db:
+            (last,) = db.execute("SELECT coalesce(max(touched), 0) FROM traces").fetchone()
+            after = after if after <= last else 0  # the store was begun anew
+            rows = db.execute(_CHANGED, (after, limit)).fetchall()
+        return (rows[-1][1] if rows else after), [row[0] for row in rows]
+
+    def count(self, filters: Filters = EVERYTHING) -> int:
+        """Count the traces that have such a run."""
+        with self._opened() as db:
+            term, values = figures.condition(db, filters)
+            query = "SELECT count(*) FROM traces"
+            if filters != EVERYTHING:
+                query = f"SELECT count(DISTINCT r.trace_id) FROM runs r WHERE {term}"  # noqa: S608 - ours
+            return int(db.execute(query, values).fetchone()[0])
+
+    def totals(self, filters: Filters = EVERYTHING) -> Totals:
+        """Add such runs up."""
+        with self._opened() as db:
+            return figures.totals(db, filters)
+
+    def by(self, field: Field, filters: Filters = EVERYTHING) -> dict[str, Totals]:
+        """Add such runs up for each model, user, ..., those with the most runs first."""
+        with self._opened() as db:
+            return figures.by(db, field, filters)
+
+    def values(self, field: Field, limit: int = 200) -> list[Value]:
+        """Return the models, users, ... that there are, those seen last first."""
+        with self._opened() as db:
+            return figures.values(db, field, limit)
+
+    def timeline(self, width: float, filters: Filters = EVERYTHING) -> list[Bucket]:
+        """
+        Add such runs up over time, oldest first; a stretch without any is left out.
+
+        Args:
+            width: Seconds of one stretch.
+            filters: Which runs are meant.
+        """
+        with self._opened() as db:
+            return figures.timeline(db, width, filters)
+
+    def sessions(self, user_id: str, gap: float = SESSION_GAP) -> list[Session]:
+        """
+        Return the sessions of a user, newest first.
+
+        Args:
+            user_id: Whose.
+            gap: Seconds without a sign of the user after which a new session begins.
+        """
+        with self._opened() as db:
+            return figures.sessions(db, user_id, gap)[::-1]
+
+    @contextmanager
+    def _opened(self) -> Iterator[Connection]:
+        import sqlite3
+
+        if not self.path.exists():
+            raise StoreError(_NO_STORE.format(self.path))
+        with _told(self.path):
+            db = sqlite3.connect(
+                f"{self.path.as_uri()}?mode=ro",
+                uri=True,
+                timeout=BUSY_SECONDS,
+                isolation_level=None,
+            )
+            try:
+                check(db, self.path)
+                yield db
+            finally:
+                db.close()
+
+
+_NO_STORE = """no runs yet: there is no store at {}
+To make some, call `instrument()` in a program that calls a model, with no destination's key set, \
+or start it with `python -m instrument run app.py`. INSTRUMENT_STORE names another file."""
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say what is wrong with the file in a sentence."""
+    import sqlite3
+
+    try:
+        yield
+    except Refused as refusal:
+        raise StoreError(str(refusal)) from refusal
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"the store {path} cannot be read: {error}") from error
+
+
+def _run(data: bytes) -> Run:
+    item = decode(data)
+    assert isinstance(item, Run)
+    return item
+
+
+def _ids(db: Connection, filters: Filters, limit: int, offset: int) -> list[str]:
+    """Find the newest traces that have such a run, by way of the newest such runs."""
+    if filters == EVERYTHING:
+        return [row[0] for row in db.execute(_NEWEST, (limit, offset))]
+    term, values = figures.condition(db, filters)
+    found: dict[str, None] = {}
+    for (trace_id,) in db.execute(_MATCHING.format(term), values):
+        found[trace_id] = None
+        if len(found) == offset + limit:
+            break
+    return list(found)[offset:]
+
+
+def _trees(db: Connection, ids: Sequence[str]) -> list[Tree]:
+    runs: dict[str, list[Run]] = {each: [] for each in ids}
+    said: dict[str, list[Feedback]] = defaultdict(list)
+    for trace_id, data in db.execute(_BODIES.format(_marks(ids)), ids):
+        runs[trace_id].append(_run(data))
+    for trace_id, data in db.execute(_FEEDBACK.format(_marks(ids)), ids):
+        item = decode(data)
+        if isinstance(item, Feedback):
+            said[trace_id].append(item)
+    return [grow(runs[each], said[each]) for each in ids if runs[each]]
+
+
+def _resolve(db: Connection, query: str, beginning: str) -> tuple[int, str] | None:
+    """Find the one row whose id is, or begins with, what a person typed."""
+    rows = db.execute(query, (beginning, beginning + chr(0x10FFFF))).fetchall()
+    exact = [row for row in rows if row[2] == beginning]
+    if len(rows) > 1 and not exact:
+        raise StoreError(f"more than one id begins with {beginning!r}: give more of it")
+    found = (exact or rows)[:1]
+    return (found[0][0], found[0][1]) if found else None
+
+
+def _summary(row: Sequence[Any]) -> Summary:
+    tags, started, ended, *columns = row
+    times = {"started_at": figures.at(started), "duration": max(0.0, ended - started)}
+    labels = tuple(tags.split(_SEPARATOR)) if tags else ()
+    return Summary(**dict(zip(_COLUMNS, columns, strict=True)), **times, tags=labels)
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
+
+
+_NEWEST = "SELECT id FROM traces ORDER BY started DESC LIMIT ? OFFSET ?"
+_MATCHING = "SELECT r.trace_id FROM runs r WHERE {} ORDER BY r.started DESC"
+_BODY = "SELECT data FROM bodies WHERE n = ?"
+_BODIES = """
+SELECT r.trace_id, b.data FROM runs r JOIN bodies b ON b.n = r.n WHERE r.trace_id IN ({})
+ORDER BY r.started, r.n
+"""
+_FEEDBACK = """
+SELECT r.trace_id, e.data FROM runs r JOIN events e ON e.run_id = r.id WHERE r.trace_id IN ({})
+ORDER BY e.at, e.n
+"""
+_SEPARATOR = "\x1f"
+_SUMMARIES = """
+SELECT (SELECT group_concat(tag, char(31)) FROM tags WHERE n = t.root), t.started, t.ended,
+    t.id, r.name, r.kind, r.status, r.ttft, t.runs, t.errors, t.open,
+    t.prompt_tokens, t.completion_tokens, t.user_id, t.thread_id, x.prompt, x.answer
+FROM traces t JOIN runs r ON r.n = t.root JOIN texts x ON x.n = t.root WHERE t.id IN ({})
+"""
+_COLUMNS = (
+    *("id", "name", "kind", "status", "ttft", "runs", "errors", "open"),
+    *("prompt_tokens", "completion_tokens", "user_id", "thread_id", "prompt", "answer"),
+)
+_RUNS = """
+SELECT r.started, r.n, b.data FROM runs r JOIN bodies b ON b.n = r.n
+WHERE (r.started, r.n) > (:at, :n) AND {} ORDER BY r.started, r.n LIMIT :limit
+"""
+_EVENTS = "SELECT data FROM events WHERE at >= ? AND at < ? ORDER BY at, n"
+_CHANGED = "SELECT id, touched FROM traces WHERE touched > ? ORDER BY touched LIMIT ?"
+_TRACE_IDS = "SELECT root, id, id FROM traces WHERE id BETWEEN ? AND ? LIMIT 2"
+_RUN_IDS = "SELECT n, trace_id, id FROM runs WHERE id BETWEEN ? AND ? LIMIT 2"

@@ -14,7 +14,8 @@ from typing import TypeAlias
 
 import orjson
 
-from ..run import JSON, Run, Snapshot
+from ..run import JSON, Run, Snapshot, Usage
+from ..snapshot import clean, plain
 
 Message: TypeAlias = "Mapping[str, JSON]"
 Flat: TypeAlias = "dict[str, str]"
@@ -66,8 +67,13 @@ def seconds(duration: float) -> float:
 
 
 def load(data: Snapshot | None) -> JSON:
-    """Read a snapshot; None stays None."""
-    value: JSON = None if data is None else orjson.loads(data)
+    """Read a snapshot; None stays None, and lone surrogates, which a provider may send, become `?`."""
+    if data is None:
+        return None
+    try:
+        value: JSON = orjson.loads(data)
+    except ValueError:
+        return plain(json.loads(data))
     return value
 
 
@@ -76,22 +82,23 @@ def dump(value: JSON) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def body(value: object) -> bytes:
-    """Write a request's body: JSON without NUL characters, which no database of text keeps."""
-    data = orjson.dumps(value)
-    if rb"\u0000" not in data:
-        return data
-    return orjson.dumps(without_nul(orjson.loads(data)))
+def body(value: JSON) -> bytes:
+    """Write a request's body: JSON without NULs, which no database of text keeps, or surrogates."""
+    try:
+        data = orjson.dumps(value)
+    except TypeError:
+        return orjson.dumps(cleaned(value))
+    return orjson.dumps(cleaned(value)) if rb"\u0000" in data else data
 
 
-def without_nul(value: JSON) -> JSON:
-    """Copy *value* without the NUL characters in its strings and keys."""
+def cleaned(value: JSON) -> JSON:
+    """Copy *value* without the NULs and lone surrogates in its texts and keys."""
     if isinstance(value, str):
-        return value.replace("\x00", "")
+        return clean(value).replace("\x00", "")
     if isinstance(value, list):
-        return [without_nul(entry) for entry in value]
+        return [cleaned(entry) for entry in value]
     if isinstance(value, dict):
-        return {key.replace("\x00", ""): without_nul(entry) for key, entry in value.items()}
+        return {clean(key).replace("\x00", ""): cleaned(entry) for key, entry in value.items()}
     return value
 
 
@@ -216,6 +223,27 @@ def documents(value: JSON) -> list[str]:
     if not isinstance(value, list):
         return [] if value is None else [gist(value)]
     return [document(each) for each in value]
+
+
+def finish_reason(run: Run) -> JSON:
+    """Say why the answer ended: one reason, or a list of them for several choices."""
+    reasons: list[JSON] = [] if run.answer is None else list(run.answer.finish_reasons)
+    if len(reasons) == 1:
+        return reasons[0]
+    return reasons if any(reasons) else None
+
+
+def token_counts(usage: Usage | None) -> dict[str, JSON]:
+    """Return the counts that the provider sent, by the names that most destinations have."""
+    if usage is None:
+        return {}
+    return known(
+        prompt_tokens=usage.prompt,
+        completion_tokens=usage.completion,
+        total_tokens=usage.total,
+        cached_tokens=usage.cached,
+        reasoning_tokens=usage.reasoning,
+    )
 
 
 def document(value: JSON) -> str:

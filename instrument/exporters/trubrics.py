@@ -13,9 +13,20 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
 
 from ..identity import say_no_user
-from ..run import JSON, ConfigError, Exchange, Feedback, Item, Run, Trace, Usage, UserEvent
+from ..run import JSON, ConfigError, Exchange, Feedback, Item, Run, Trace, UserEvent
+from ._access import checked_key, checked_url
 from ._base import Encoded, Environment, Limits, Request, Response, Verdict
-from ._text import answered, asked, body, iso, known, only_calls, seconds
+from ._text import (
+    answered,
+    asked,
+    body,
+    finish_reason,
+    iso,
+    known,
+    only_calls,
+    seconds,
+    token_counts,
+)
 
 ENV = ("TRUBRICS_API_KEY",)
 HOST = "https://app.trubrics.com/api/ingestion"
@@ -33,10 +44,7 @@ Told: TypeAlias = "tuple[Route, Event]"
 
 def from_env(env: Environment) -> Trubrics:
     """Make the exporter from `TRUBRICS_API_KEY` and `TRUBRICS_HOST`."""
-    key = env.get("TRUBRICS_API_KEY")
-    if not key:
-        raise ConfigError("set TRUBRICS_API_KEY to the project's key")
-    return Trubrics(key, env.get("TRUBRICS_HOST") or HOST)
+    return Trubrics(env.get("TRUBRICS_API_KEY"), env.get("TRUBRICS_HOST") or HOST)
 
 
 class Trubrics:
@@ -48,17 +56,25 @@ class Trubrics:
         runs: `all` for every llm run, or `answers` for the one that answers the user: the last llm
             run of each tree, turns that only call tools left out.
         max_items: Events in one request, 1 to 100.
+
+    Raises:
+        ConfigError: There is no key, or one of the arguments cannot be used.
     """
 
     name = "trubrics"
 
     def __init__(
-        self, api_key: str, host: str = HOST, *, runs: Runs = "all", max_items: int = MAX_ITEMS
+        self,
+        api_key: str | None,
+        host: str = HOST,
+        *,
+        runs: Runs = "all",
+        max_items: int = MAX_ITEMS,
     ) -> None:
         if runs not in get_args(Runs):
             raise ConfigError(f"runs is {runs!r}: use 'all' or 'answers'")
-        self._host = host.rstrip("/")
-        self._headers = {"x-api-key": api_key}
+        self._host = checked_url(host, "TRUBRICS_HOST")
+        self._headers = {"x-api-key": checked_key(api_key, "TRUBRICS_API_KEY")}
         self.whole_traces = runs == "answers"
         self.limits = Limits(max_items=max_items)
 
@@ -158,26 +174,11 @@ def said_about(run: Run) -> Event:
 
 def facts(run: Run) -> Event:
     """Return what the provider said: the model that answered, tokens, why it finished."""
-    answer = run.answer
-    reasons: list[JSON] = [] if answer is None else list(answer.finish_reasons)
     return known(
         **{"$thread_id": run.thread_id},
-        model=None if answer is None else answer.model,
-        **tokens(run.usage),
-        finish_reason=reasons[0] if len(reasons) == 1 else reasons if any(reasons) else None,
-    )
-
-
-def tokens(usage: Usage | None) -> Event:
-    """Return the counts that the provider sent."""
-    if usage is None:
-        return {}
-    return known(
-        prompt_tokens=usage.prompt,
-        completion_tokens=usage.completion,
-        total_tokens=usage.total,
-        cached_tokens=usage.cached,
-        reasoning_tokens=usage.reasoning,
+        model=None if run.answer is None else run.answer.model,
+        **token_counts(run.usage),
+        finish_reason=finish_reason(run),
     )
 
 

@@ -7,15 +7,20 @@ How destinations are compared with what was agreed: golden files, schemas and th
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jsonschema
 import orjson
+import pytest
 
-from instrument.exporters._base import Encoded, HttpExporter
+from instrument.exporters._base import Encoded, HttpExporter, Request, Response, Verdict
 from instrument.run import Item, Run
+from instrument.testing.loopback import Answer
+from instrument.testing.loopback import Request as Received
 from tests.exporters.cases import GOLDEN, offered
 
 HERE = Path(__file__).parent
@@ -71,6 +76,52 @@ def validators(prefix: str) -> dict[str, list[jsonschema.Draft202012Validator]]:
             )
             found.setdefault(path.stem, []).append(validator)
     return found
+
+
+def sample(case: str, destination: str) -> list[dict[str, Any]]:
+    """Read the agreed requests of a case, or skip the test when they are not beside this checkout."""
+    path = SHARED / "mapping" / "cases.json"
+    if not path.exists():
+        pytest.skip("the shared samples are not beside this checkout")
+    requests: list[dict[str, Any]] = orjson.loads(path.read_bytes())[case][destination]
+    return requests
+
+
+def deliver(
+    exporter: HttpExporter, items: Sequence[Item], answer: Answer, *, tries: int = 3
+) -> Counter[str]:
+    """
+    Carry *items* to a fake server, and again what is to be sent again.
+
+    Returns:
+        Items by what became of them: `delivered`, `waiting`, or the reason of a drop.
+    """
+    counts: Counter[str] = Counter()
+    waiting = [item for item in items if exporter.wants(item)]
+    for _ in range(tries):
+        encoded = exporter.encode(waiting, ()) if waiting else Encoded(())
+        counts.update(encoded.dropped)
+        waiting = []
+        for request in encoded.requests:
+            verdict = post(exporter, request, answer)
+            counts["delivered"] += verdict.delivered
+            counts.update(verdict.dropped)
+            waiting += verdict.retry
+    counts["waiting"] = len(waiting)
+    return +counts
+
+
+def post(exporter: HttpExporter, request: Request, answer: Answer) -> Verdict:
+    """Post one request, and judge the reply as a lane does."""
+    headers = tuple(request.headers.items())
+    reply = answer(Received(request.method, urlsplit(request.url).path, headers, request.body))
+    body = reply.body if isinstance(reply.body, bytes) else b""
+    verdict = exporter.verdict(request, Response(reply.status, {}, body))
+    if verdict is not None:
+        return verdict
+    if 200 <= reply.status < 300:
+        return Verdict(len(request.items))
+    return Verdict(0, retry=request.items) if reply.status >= 500 else Verdict(0, {"refused": 1})
 
 
 def same_items(encoded: Encoded, items: Sequence[Item]) -> bool:

@@ -15,9 +15,17 @@ from instrument.exporters.trubrics import Trubrics
 from instrument.guard import notices
 from instrument.run import ConfigError, Exchange, Feedback, Trace, UserEvent
 from tests.exporters.cases import GOLDEN, LLM, MAPPING, T0, agent, error, partial, run, tools
-from tests.exporters.contract import SHARED, encode, golden, picture, posts, same_items, validators
-
-ROUTES = {"publish_events", "publish_llm_events"}
+from tests.exporters.contract import (
+    deliver,
+    encode,
+    golden,
+    picture,
+    posts,
+    same_items,
+    sample,
+    validators,
+)
+from tests.fakes import trubrics as fakes
 
 DIFFERS: Mapping[str, Mapping[str, str]] = {
     "6b streaming abandoned or broken half-way": {
@@ -50,18 +58,15 @@ def test_payloads_are_valid(case: str) -> None:
 @pytest.mark.parametrize("case", MAPPING)
 def test_shared_samples(case: str) -> None:
     """Each agreed sample is met, but for the differences in the table."""
-    path = SHARED / "mapping" / "cases.json"
-    if not path.exists():
-        pytest.skip("the shared samples are not beside this checkout")
-    wanted = orjson.loads(path.read_bytes())[case]["trubrics"]
+    wanted = sample(case, "trubrics")
     made = posts(encode(exporter(), MAPPING[case]()))
 
     assert [post["url"] for post in made] == [post["url"] for post in wanted]
     for ours, theirs in zip(made, wanted, strict=True):
-        for event, sample in zip(ours["body"], theirs["body"], strict=True):
+        for event, agreed in zip(ours["body"], theirs["body"], strict=True):
             extra = {name: event["properties"].pop(name) for name in DIFFERS.get(case, {})}
             assert all(extra.values())
-            assert event == sample
+            assert event == agreed
 
 
 def test_is_an_exporter() -> None:
@@ -220,3 +225,27 @@ def test_verdict_is_the_lanes() -> None:
     request = encode(exporter(), [run()]).requests[0]
 
     assert exporter().verdict(request, Response(200, {}, b"{}")) is None
+
+
+def test_a_server_that_stumbles() -> None:
+    """What a busy server refused is sent again, once, to the route that it was for."""
+    server = fakes.Trubrics(failures=[503])
+    counts = deliver(exporter(), [run(), error()], server.answer)
+
+    assert counts == {"delivered": 2}
+    assert [len(server.events(route)) for route in fakes.ROUTES] == [1, 1]
+
+
+def test_key_that_no_header_can_hold() -> None:
+    """A key with a line break or the like is refused before the first request."""
+    with pytest.raises(ConfigError, match="copy TRUBRICS_API_KEY again"):
+        Trubrics("a\nb")
+
+
+@pytest.mark.parametrize(
+    "host", ["", "host", "ftp://host", "http://u:p@host", "http://host?x", "http://[x"]
+)
+def test_bad_host(host: str) -> None:
+    """A host that is no plain URL is refused with an example of one."""
+    with pytest.raises(ConfigError, match="set TRUBRICS_HOST to a URL"):
+        Trubrics("key", host)

@@ -20,6 +20,9 @@ MAX_MODELS = 16
 _MESSAGE_KEYS = ("message", "detail", "msg", "error_description", "error_message", "title")
 
 
+_NO_COUNTS = Usage()
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -107,7 +110,7 @@ class AnswerBuilder:
                 return
         self._chunks += 1
         if isinstance(choices, list):
-            self._take(choices, whole=False, in_stream=True)
+            self._take(choices, whole=False)
             if self._first_token_at is None and self._has_begun():
                 self._first_token_at = offset
 
@@ -118,7 +121,7 @@ class AnswerBuilder:
         self._fingerprint = _string(body.get("system_fingerprint"))
         self._tier = _string(body.get("service_tier"))
         choices = list_of(body.get("choices"))
-        self._take(choices, whole=True, in_stream=False)
+        self._take(choices, whole=True)
         refused = self._status >= 400 or body.get("object") == "error"
         if body.get("error") or (refused and not choices):
             self._fail(body, in_stream=False)
@@ -137,7 +140,7 @@ class AnswerBuilder:
             system_fingerprint=self._fingerprint,
             service_tier=self._tier,
             choices=tuple(self._choices[index].done() for index in sorted(self._choices)),
-            usage=usage_of(self._usage),
+            usage=usage_of(self._usage) if self._usage else None,
             error=self._error,
             chunks=self._chunks,
             done=self.done,
@@ -146,33 +149,45 @@ class AnswerBuilder:
         )
 
     def _head(self, chunk: Mapping[str, JSON]) -> None:
-        model = chunk.get("model")
-        if isinstance(model, str) and model and model != self._model:
+        get = chunk.get
+        model = get("model")
+        if model != self._model and isinstance(model, str) and model:
             self._model = model
             if len(self._models) < MAX_MODELS:
                 self._models[model] = None
-        self._id = self._id or text_of(chunk.get("id"))
-        self._fingerprint = text_of(chunk.get("system_fingerprint")) or self._fingerprint
-        self._tier = text_of(chunk.get("service_tier")) or self._tier
-        usage = chunk.get("usage")
-        if isinstance(usage, dict) and usage:
+        self._id = self._id or text_of(get("id"))
+        fingerprint = get("system_fingerprint")
+        if fingerprint:
+            self._fingerprint = text_of(fingerprint) or self._fingerprint
+        tier = get("service_tier")
+        if tier:
+            self._tier = text_of(tier) or self._tier
+        usage = get("usage")
+        if usage and isinstance(usage, dict):
             self._usage = usage
 
-    def _take(self, choices: list[JSON], *, whole: bool, in_stream: bool) -> None:
+    def _take(self, choices: list[JSON], *, whole: bool) -> None:
         for place, choice in enumerate(choices):
             if not isinstance(choice, dict):
                 continue
-            index = index_of(choice.get("index"))
-            if index is None or (whole and index in self._choices):
-                index = place
-            builder = self._choices.get(index)
-            if builder is None:
-                builder = ChoiceBuilder(index, whole=whole)
-                if len(self._choices) < MAX_CHOICES:
-                    self._choices[index] = builder
+            index = choice.get("index")
+            known = self._choices.get(index) if type(index) is int and not whole else None
+            builder = known or self._builder(index, place, whole=whole)
             builder.add(choice)
             if choice.get("error") and self._error is None:
-                self._fail(choice, in_stream=in_stream)
+                self._fail(choice, in_stream=not whole)
+
+    def _builder(self, said: JSON, place: int, *, whole: bool) -> ChoiceBuilder:
+        """Find a choice or begin it; one over the bound is read, and forgotten."""
+        index = index_of(said)
+        if index is None or (whole and index in self._choices):
+            index = place
+        builder = self._choices.get(index)
+        if builder is None:
+            builder = ChoiceBuilder(index, whole=whole)
+            if len(self._choices) < MAX_CHOICES:
+                self._choices[index] = builder
+        return builder
 
     def _fail(self, body: Mapping[str, JSON], *, in_stream: bool) -> None:
         said = body.get("error")
@@ -208,7 +223,7 @@ def usage_of(usage: Mapping[str, JSON]) -> Usage | None:
         audio_in=count_of(asked.get("audio_tokens")),
         audio_out=count_of(answered.get("audio_tokens")),
     )
-    return None if counts == Usage() else counts
+    return None if counts == _NO_COUNTS else counts
 
 
 def _string(value: JSON) -> str | None:

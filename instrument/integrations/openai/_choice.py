@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from io import StringIO
 from typing import TypeAlias, final
 
+from ...media import MAX_DEPTH, Payload, without_payloads
 from ...run import JSON
 from ._calls import CallBuilder, Calls, FunctionCall, ToolCall
 from ._json import count_of, dict_of, list_of, text_of
-from ._media import MAX_DEPTH, Payload, without_payloads
 
 REASONING_KEYS = ("reasoning_content", "reasoning", "reasoning_text")
 """How servers spell the text of reasoning; one that sends two of them means the same by both."""
 
+_TRANSCRIPT = "audio.transcript"
 _THINKING_KEYS = ("text", "thinking", "summary", "reasoning", "content")
 
 
@@ -86,7 +87,7 @@ class ChoiceBuilder:
         self.finish_reason: str | None = None
         self._whole = whole
         self._texts: dict[str, StringIO] = {}
-        self._calls = Calls()
+        self._calls: Calls | None = None
         self._function: CallBuilder | None = None
         self._audio: dict[str, JSON] | None = None
         self._payload: Payload | None = None
@@ -97,15 +98,21 @@ class ChoiceBuilder:
         """Add one entry of `choices`."""
         delta = choice.get("delta") or choice.get("message")
         if isinstance(delta, dict):
-            for key, value in delta.items():
-                if value is not None:
-                    _TAKE.get(key, _take_extra)(self, key, value)
+            self._add_delta(delta)
         reason = choice.get("finish_reason")
-        if isinstance(reason, str) and (reason or self.finish_reason is None):
-            self.finish_reason = reason
+        if reason is not None and isinstance(reason, str):
+            self.finish_reason = reason or self.finish_reason or ""
         logprobs = choice.get("logprobs")
-        if isinstance(logprobs, dict):
+        if logprobs is not None and isinstance(logprobs, dict):
             self._logprobs = _gather(self._logprobs or {}, logprobs)
+
+    def _add_delta(self, delta: Mapping[str, JSON]) -> None:
+        texts = self._texts
+        for key, value in delta.items():
+            if key in texts and type(value) is str:  # nearly every chunk of a stream
+                texts[key].write(value)
+            elif value is not None:
+                _TAKE.get(key, _take_extra)(self, key, value)
 
     def has_begun(self) -> bool:
         """Tell whether any content came: text, reasoning, a call, a sound."""
@@ -114,28 +121,26 @@ class ChoiceBuilder:
 
     def done(self) -> Choice:
         """Give the choice as it stands."""
-        said = [self._text(key) for key in REASONING_KEYS]
         return Choice(
             index=self.index,
             role=self.role,
             text=self._text("content"),
             refusal=self._text("refusal"),
-            reasoning=next(filter(None, said), _first_not_none(said)),
+            reasoning=self._reasoning(),
             thinking=self._text("thinking"),
-            tool_calls=self._calls.done(),
+            tool_calls=self._calls.done() if self._calls else (),
             function_call=self._function.function_call() if self._function else None,
             audio=self._sound(),
             finish_reason=self.finish_reason,
             logprobs=self._logprobs,
-            extras=dict_of(without_payloads(self._extras)),
+            extras=dict_of(without_payloads(self._extras)) if self._extras else self._extras,
         )
 
     def write(self, key: str, text: str) -> None:
         """Add text to what is gathered under *key*."""
-        gathered = self._texts.get(key)
-        if gathered is None:
-            gathered = self._texts[key] = StringIO()
-        gathered.write(text)
+        if key not in self._texts:
+            self._texts[key] = StringIO()
+        self._texts[key].write(text)
 
     def take_text(self, key: str, value: JSON) -> None:
         """Add a text, or the text of a list of parts."""
@@ -167,6 +172,7 @@ class ChoiceBuilder:
 
     def take_calls(self, _: str, value: JSON) -> None:
         """Add tool calls or pieces of them."""
+        self._calls = self._calls or Calls()
         self._calls.add(value, whole=self._whole)
 
     def take_function(self, _: str, value: JSON) -> None:
@@ -186,7 +192,7 @@ class ChoiceBuilder:
             self._payload.add(data)
         transcript = value.get("transcript")
         if isinstance(transcript, str):
-            self.write("transcript", transcript)
+            self.write(_TRANSCRIPT, transcript)
 
     def take_extra(self, key: str, value: JSON) -> None:
         """Keep a list (added to the one before) or an object that no standard names."""
@@ -210,6 +216,10 @@ class ChoiceBuilder:
         gathered = self._texts.get(key)
         return None if gathered is None else gathered.getvalue()
 
+    def _reasoning(self) -> str | None:
+        said = [self._texts[key].getvalue() for key in REASONING_KEYS if key in self._texts]
+        return max(said, key=bool, default=None)  # the first that is not empty
+
     def _sound(self) -> Audio | None:
         if self._audio is None:
             return None
@@ -217,7 +227,7 @@ class ChoiceBuilder:
         payload = self._payload
         return Audio(
             id=said if isinstance(said, str) else None,
-            transcript=self._text("transcript"),
+            transcript=self._text(_TRANSCRIPT),
             data=payload.mark("audio") if payload else None,
             data_len=payload.chars if payload else 0,
             expires_at=count_of(self._audio.get("expires_at")),
@@ -242,10 +252,6 @@ _TAKE: Mapping[str, _Take] = {
     "reasoning_details": ChoiceBuilder.take_blocks,
     **dict.fromkeys(REASONING_KEYS, ChoiceBuilder.take_reasoning),
 }
-
-
-def _first_not_none(texts: list[str | None]) -> str | None:
-    return next((text for text in texts if text is not None), None)
 
 
 def _gather(gathered: dict[str, JSON], more: Mapping[str, JSON]) -> dict[str, JSON]:

@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
+import orjson
+
 from ...context import Bound
+from ...media import holds_payload, without_payloads
 from ...recorder import Facts
 from ...run import JSON, Answer, Snapshot
 from ...snapshot import snapshot
@@ -19,7 +22,6 @@ from ._answer import AnswerBuilder, Answered, Fault
 from ._calls import FunctionCall, ToolCall
 from ._choice import Audio, Choice
 from ._json import count_of, dict_of, objects_of, read, text_of
-from ._media import holds_payload, without_payloads
 from ._provider import deployment_of, provider_of
 from ._sse import Splitter, data_of
 
@@ -41,12 +43,16 @@ __all__ = [
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Size of a reply that is no stream, in bytes; of a larger one nothing is read."""
 
+READ_BYTES = 16 * 1024
+"""How much of a reply gathers before it is read, in bytes; small pieces are cheaper together."""
+
 MAX_HEAD_BYTES = 4096
 """Bytes of white space that a reply may begin with."""
 
 _BOM = b"\xef\xbb\xbf"
-_SNIFF_BYTES = 8
 _SSE_STARTS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_BODY_STARTS = (b"{", b"[", b"<")
+_DONE = b"[DONE]"
 _SSE_TYPE = "text/event-stream"
 _NOT_PARAMS = frozenset({"model", "messages"})
 
@@ -115,82 +121,90 @@ class AnswerReader:
     def __init__(self, content_type: str | None = None, *, status: int = 200, n: int = 1) -> None:
         self._says_sse = _SSE_TYPE in (content_type or "").lower()
         self._builder = AnswerBuilder(status=status, n=n)
+        self._pieces: list[bytes] = []
+        self._size_bytes = 0
         self._events: Splitter | None = None
-        self._is_sniffed = False
-        self._body: list[bytes] = []
-        self._body_bytes = 0
+        self._is_body = False
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the reply."""
-        if self._events is not None:
-            self._read_events(data)
+        self._pieces.append(data)
+        self._size_bytes += len(data)
+        if self._size_bytes < READ_BYTES:
             return
-        self._body_bytes += len(data)
-        if self._body_bytes > MAX_BODY_BYTES and self._is_sniffed:
-            self._body.clear()
-        else:
-            self._body.append(data)
-        if not self._is_sniffed:
-            self._sniff()
+        if not self._is_body:
+            self._read(self._gathered())
+        elif self._size_bytes > MAX_BODY_BYTES:
+            self._pieces.clear()
 
     def finish(self) -> Answered:
         """Give the facts; to be called once, when the reply has ended or will not go on."""
-        if not self._is_sniffed:
-            self._sniff(at_end=True)
+        if not self._is_body:
+            self._read(self._gathered())
         if self._events is None:
-            self._read_body()
-        elif not self._builder.done:
-            text, offset = self._events.finish()
-            self._read_event(text, offset)
+            self._read_body(b"".join(self._pieces))
+        else:
+            self._read_event(*self._events.finish())
         return self._builder.answered()
 
-    def _sniff(self, *, at_end: bool = False) -> None:
-        raw = b"".join(self._body)
-        self._body = [raw]
-        start = len(_BOM) if raw.startswith(_BOM) else 0
-        head = raw[start : start + MAX_HEAD_BYTES].lstrip()[:_SNIFF_BYTES]
-        if len(head) < _SNIFF_BYTES and not at_end and len(raw) < start + MAX_HEAD_BYTES:
-            return
-        self._is_sniffed = True
-        if head.startswith(_SSE_STARTS) or (self._says_sse and head[:1] not in (b"{", b"[", b"<")):
-            self._body = []
-            self._events = Splitter(start)
-            self._read_events(raw[start:])
+    def _gathered(self) -> bytes:
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        self._size_bytes = 0
+        return data
 
-    def _read_events(self, data: bytes) -> None:
-        if self._builder.done or self._events is None:
-            return
+    def _read(self, data: bytes) -> None:
+        """Read the events that *data* ends; of the first bytes, decide whether they are events."""
+        if self._events is None:
+            start = len(_BOM) if data.startswith(_BOM) else 0
+            data = data[start:]
+            if not self._is_stream(data[:MAX_HEAD_BYTES].lstrip()):
+                self._is_body = True
+                self._pieces = [data]
+                self._size_bytes = len(data)
+                return
+            self._events = Splitter(start)
         for text, offset in self._events.feed(data):
             self._read_event(text, offset)
 
-    def _read_event(self, text: bytes, offset: int) -> None:
-        if text.startswith(b"data:") and b"\n" not in text and b"\r" not in text:
-            self._read_data(text[5:], offset, is_error=False)
-            return
-        lines, is_error = data_of(text)
-        joined = b"\n".join(lines)
-        if len(lines) > 1 and read(joined) is None:  # events that no empty line parts
-            for line in lines:
-                self._read_data(line, offset, is_error=is_error)
-        elif joined:
-            self._read_data(joined, offset, is_error=is_error)
+    def _is_stream(self, head: bytes) -> bool:
+        return head.startswith(_SSE_STARTS) or (self._says_sse and head[:1] not in _BODY_STARTS)
 
-    def _read_data(self, data: bytes, offset: int, *, is_error: bool) -> None:
+    def _read_event(self, text: bytes, offset: int) -> None:
         if self._builder.done:
             return
-        chunk = read(data)
+        if text.startswith(b"data:"):
+            try:  # one line of JSON, as nearly every event is
+                chunk = orjson.loads(text[5:])
+            except ValueError:
+                self._read_lines(text, offset)
+            else:
+                self._take(chunk, offset, is_error=False)
+        else:
+            self._read_lines(text, offset)
+
+    def _read_lines(self, text: bytes, offset: int) -> None:
+        lines, is_error = data_of(text)
+        joined = read(b"\n".join(lines))
+        if joined is not None:
+            self._take(joined, offset, is_error=is_error)
+            return
+        for line in lines:  # events that no empty line parts, [DONE], or what nobody can read
+            if line.lstrip().startswith(_DONE):
+                self._builder.done = True
+                return
+            self._take(read(line), offset, is_error=is_error)
+
+    def _take(self, chunk: JSON, offset: int, *, is_error: bool) -> None:
         if isinstance(chunk, dict):
             self._builder.add_chunk(chunk, offset, is_error=is_error)
-        elif data.lstrip().startswith(b"[DONE]"):
-            self._builder.done = True
 
-    def _read_body(self) -> None:
-        raw = b"".join(self._body)
-        body = objects_of(read(raw.removeprefix(_BOM)))
+    def _read_body(self, raw: bytes) -> None:
+        body = objects_of(read(raw))
         if body:
             self._builder.add_body(body[0])
         else:
-            self._builder.add_page(raw.removeprefix(_BOM).decode("utf-8", "replace"))
+            self._builder.add_page(raw.decode("utf-8", "replace"))
 
 
 def output(answered: Answered) -> Snapshot | None:

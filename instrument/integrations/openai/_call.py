@@ -1,0 +1,316 @@
+"""
+One chat completion as it is seen at the wire: what the tap gathers, and what it comes to.
+
+The methods above the line run in the application's thread and only keep references and clock
+readings. The ones below it run on the worker, where the bytes are read.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, final
+
+from ...context import Owner, surroundings
+from ...guard import guard
+from ...recorder import Facts, OpenRun, Recorder, describe
+from ...run import Answer, Attempt, Error
+from .chat import Answered, AnswerReader, Asked, facts_of, read_request
+
+FEED_BYTES = 64 * 1024
+"""How much of a stream gathers in the application's memory before the worker reads it, in bytes."""
+
+_NO_HEADERS: Mapping[str, str] = {}
+
+_REQUEST_ID_HEADERS = ("x-request-id", "apim-request-id", "x-ms-request-id", "request-id")
+
+_REASONS = {
+    "GeneratorExit": "abandoned",
+    "KeyboardInterrupt": "interrupted",
+    "SystemExit": "interrupted",
+}
+
+
+@final
+class Feed:
+    """A record that hands the worker a piece of a long stream."""
+
+    __slots__ = ("_call", "_chunks", "size_bytes")
+
+    def __init__(self, call: Call, chunks: list[bytes], size_bytes: int) -> None:
+        self._call = call
+        self._chunks = chunks
+        self.size_bytes = size_bytes
+
+    def decode(self) -> None:
+        """Let the reader have the bytes; there is nothing to deliver yet."""
+        self._call.read(self._chunks)
+
+    def lost(self) -> None:
+        """Remember that the full queue dropped this piece, so that the text has a hole."""
+        self._call.lost_bytes += self.size_bytes
+
+
+@final
+class Call:
+    """One chat completion, from the call of the SDK's `request` to the end of the answer."""
+
+    __slots__ = (
+        "_asked",
+        "_attempts",
+        "_body",
+        "_chunks",
+        "_error",
+        "_fed",
+        "_first",
+        "_headers",
+        "_latest",
+        "_owner",
+        "_reader",
+        "_reason",
+        "_recorder",
+        "_size",
+        "_status",
+        "_url",
+        "lost_bytes",
+        "reading",
+        "run",
+        "streaming",
+        "unhook",
+    )
+
+    def __init__(self, recorder: Recorder) -> None:
+        around = surroundings()
+        self._recorder = recorder
+        self._owner: Owner | None = around.owner
+        self.run: OpenRun = recorder.begin_under(around.parent, "llm", "unknown")
+        self._url: Any = ""
+        self._body = b""
+        self._attempts: list[list[Any]] = []
+        self._headers: Mapping[str, str] = _NO_HEADERS
+        self._status: int | None = None
+        self._chunks: list[bytes] = []
+        self._size = self._fed = 0
+        self._first: list[tuple[int, float]] = []  # arrivals of the chunks until the first feed
+        self._latest = self._first
+        self._asked: Asked | None = None
+        self._reader: AnswerReader | None = None
+        self._error: Error | None = None
+        self._reason: str | None = None
+        self.lost_bytes = 0
+        self.reading = False
+        self.streaming = False
+        self.unhook: Callable[[], None] | None = None
+
+    def sent(self, url: Any, body: bytes) -> None:
+        """Note an attempt; the first one makes the run visible."""
+        self._attempts.append([self.run.offset(), None])
+        if len(self._attempts) > 1:
+            return
+        self._url = url
+        self._body = body
+        if self._owner is None:
+            self.run.announce(self.asked_facts, len(body))
+
+    def answered(self, response: Any) -> None:
+        """Note the reply to the newest attempt: its status and headers, not its body."""
+        self._status = response.status_code
+        self._headers = response.headers
+        if self._attempts:
+            self._attempts[-1][1] = self._status
+
+    def whole(self, body: bytes) -> None:
+        """Take a body that the SDK has read at once."""
+        self._chunks = [body]
+        self._size = len(body)
+        self._latest.append((self._size, self.run.offset()))
+
+    def fail(self, error: BaseException) -> None:
+        """End the run with what the application sees raised."""
+        response = getattr(error, "response", None)
+        if response is not None and not self.streaming:
+            self.answered(response)
+            if response.is_closed:
+                self.whole(response.content)
+        self._error = describe(error, self._status)
+        self._settle(self.run.offset())
+
+    def returned(self) -> None:
+        """End the run, unless its answer is a stream that is still to come."""
+        if not self.streaming:
+            self._settle(self._last_byte_at())
+
+    def _last_byte_at(self) -> float | None:
+        return self._latest[-1][1] if self._latest else None
+
+    def watch(self, chunks: Iterator[bytes]) -> Generator[bytes, None, None]:
+        """Pass the chunks of a stream on, keeping a reference to each."""
+        try:
+            self.reading = True
+            for chunk in chunks:
+                self.keep(chunk)
+                yield chunk
+                self.reading = True
+        except BaseException as error:
+            self.broke(error)
+            raise
+        self.drained()
+
+    async def awatch(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        """Do what `watch` does, for an asynchronous stream."""
+        try:
+            self.reading = True
+            async for chunk in chunks:
+                self.keep(chunk)
+                yield chunk
+                self.reading = True
+        except BaseException as error:
+            self.broke(error)
+            raise
+        self.drained()
+
+    def keep(self, chunk: bytes) -> None:
+        """Keep a chunk and the moment it came; called for each, so it does next to nothing."""
+        self.reading = False
+        self._size += len(chunk)
+        self._chunks.append(chunk)
+        self._latest.append((self._size, self.run.offset()))
+        if self._size - self._fed >= FEED_BYTES:
+            self._feed()
+
+    def _feed(self) -> None:
+        with guard("hand on a piece of a stream"):
+            chunks, self._chunks = self._chunks, []
+            size_bytes, self._fed = self._size - self._fed, self._size
+            self._latest = self._latest[-1:]
+            if self.run.sampled:
+                self._recorder.publish(Feed(self, chunks, size_bytes))
+
+    def broke(self, error: BaseException) -> None:
+        """End a stream in which reading raised *error*, or that was dropped half-way."""
+        self.reading = False
+        with guard("end a stream"):
+            if isinstance(error, Exception):
+                self._error = describe(error, self._status)
+            self._stop(_REASONS.get(type(error).__name__, "cancelled"))
+
+    def drained(self) -> None:
+        """End a stream that was read until the server had no more."""
+        self.reading = False
+        with guard("end a stream"):
+            self._stop("truncated")
+
+    def closed(self) -> None:
+        """End a stream that is closed, unless its own iteration is about to say how it ended."""
+        if not self.reading:
+            cancelled = type(sys.exc_info()[1]).__name__ == "CancelledError"
+            self._stop("cancelled" if cancelled else "closed")
+
+    def collected(self) -> None:
+        """End a stream that nobody holds any more."""
+        self._stop("abandoned" if self._size else "never_read")
+
+    def _stop(self, reason: str) -> None:
+        """End a stream; *reason* counts only if the bytes show that something is missing."""
+        self._reason = self._reason or reason
+        self._settle(self.run.offset())
+
+    def _settle(self, duration: float | None) -> None:
+        unhook, self.unhook = self.unhook, None
+        if unhook is not None:
+            unhook()
+        size_bytes = len(self._body) + self._size - self._fed
+        if self._owner is None:
+            self.run.end(self.facts, duration=duration, size_bytes=size_bytes)
+        elif self.run.discard():
+            self._owner.absorb(self.facts, size_bytes)
+
+    # ---- from here on: the worker's thread ----
+
+    def asked_facts(self) -> Facts:
+        """Say what was asked, for the run while it is open."""
+        return facts_of(self._ask(), None)
+
+    def facts(self) -> Facts:
+        """Say all there is to say, for the run when it has ended."""
+        self.read(self._chunks)
+        self._chunks = []
+
+        answered = self._answer_reader().finish()
+        facts = facts_of(self._ask(), answered)
+        facts["error"] = self._error or _error_said(answered, self._status)
+        facts["answer"] = self._describe(facts["answer"] or Answer(), answered)
+        if self.streaming and facts["error"] is None:
+            self._judge(facts, answered)
+        return facts
+
+    def read(self, chunks: list[bytes]) -> None:
+        """Let the reader have the next bytes of the answer."""
+        reader = self._answer_reader()
+        for chunk in chunks:
+            reader.feed(chunk)
+
+    def _ask(self) -> Asked:
+        if self._asked is None:
+            self._asked = read_request(self._body, url=str(self._url))
+        return self._asked
+
+    def _answer_reader(self) -> AnswerReader:
+        if self._reader is None:
+            kind = self._headers.get("content-type")
+            self._reader = AnswerReader(kind, status=self._status or 200, n=self._ask().n)
+        return self._reader
+
+    def _judge(self, facts: Facts, answered: Answered) -> None:
+        """Decide from the bytes whether a stream is whole, whatever closed it first."""
+        if self.lost_bytes:
+            facts["partial"] = "queue_full"
+        elif answered.complete:
+            duration = self._last_byte_at()
+            if duration is not None:
+                facts["duration"] = duration
+        else:
+            facts["partial"] = self._reason
+
+    def _describe(self, answer: Answer, answered: Answered) -> Answer:
+        header = self._headers.get
+        return replace(
+            answer,
+            request_id=next(filter(None, map(header, _REQUEST_ID_HEADERS)), None),
+            processing_ms=_number(header("openai-processing-ms")),
+            rate_limits=_rate_limits(self._headers),
+            attempts=tuple(Attempt(offset, status) for offset, status in self._attempts),
+            time_to_first_token=self._first_token(answered.first_token_at),
+        )
+
+    def _first_token(self, position: int | None) -> float | None:
+        if position is None or not self.streaming:
+            return None
+        return next((at for size, at in self._first if size >= position), None)
+
+
+def _error_said(answered: Answered, status: int | None) -> Error | None:
+    """Find an error that came as the answer: in an event of the stream, or inside a 200."""
+    said = answered.error
+    if said is None:
+        return None
+    return Error(
+        message=said.message or "the provider sent an error without a message",
+        type=said.type or "APIError",
+        status=said.status or status,
+    )
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text or "")
+    except ValueError:
+        return None
+
+
+def _rate_limits(headers: Mapping[str, str]) -> dict[str, str]:
+    prefix = "x-ratelimit-"
+    return {
+        name[len(prefix) :]: value for name, value in headers.items() if name.startswith(prefix)
+    }

@@ -1,0 +1,262 @@
+"""
+The tap on the HTTP edge of the `openai` package.
+
+Four methods of `openai._base_client`'s two clients are wrapped. They are there in every release
+since 1.0, and every way to make a chat completion passes through them, also on clients made before:
+
+ - `request` begins and ends a run, and sees the error that the application sees;
+ - `_build_request` is called once for each attempt, and its result holds the bytes that go out;
+ - `_should_retry` sees the reply of an attempt that failed;
+ - `_process_response` sees the reply that counts, read or still to be streamed.
+
+Nothing of `openai` is imported here. Each wrapper calls the original exactly once, unguarded, with
+the arguments it was given.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
+from typing import Any, Final
+
+import wrapt
+
+from ...context import restore
+from ...guard import guard, notices
+from ...recorder import Recorder
+from ._call import Call
+
+MODULE: Final = "openai._base_client"
+
+_call: ContextVar[Call | None] = ContextVar("instrument.openai.call", default=None)
+"""
+The completion whose `request` is on the stack; set and reset in that one frame.
+
+A request of another kind that is made meanwhile (for a token, say) sets None for its own frame.
+"""
+
+Wrapped = Callable[..., Any]
+
+
+class Tap:
+    """The wrappers, for one recorder."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def request(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
+        """Make the call a run, when it is one for a chat completion."""
+        call = self._begin(args, kwargs)
+        if call is None and _call.get() is None:
+            return wrapped(*args, **kwargs)
+        token = _call.set(call)
+        try:
+            result = wrapped(*args, **kwargs)
+        except BaseException as error:
+            _fail(call, error)
+            raise
+        finally:
+            restore(_call, token)
+        _returned(call)
+        return result
+
+    def arequest(
+        self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any
+    ) -> Coroutine[Any, Any, Any]:
+        """Do what `request` does, for the asynchronous client."""
+        return self._arequest(wrapped, args, kwargs)
+
+    async def _arequest(self, wrapped: Wrapped, args: Any, kwargs: Any) -> Any:
+        call = self._begin(args, kwargs)
+        if call is None and _call.get() is None:
+            return await wrapped(*args, **kwargs)
+        token = _call.set(call)
+        try:
+            result = await wrapped(*args, **kwargs)
+        except BaseException as error:
+            _fail(call, error)
+            raise
+        finally:
+            restore(_call, token)
+        _returned(call)
+        return result
+
+    def _begin(self, args: Any, kwargs: Any) -> Call | None:
+        if self._recorder.enabled:
+            with guard("begin a chat completion"):
+                options = args[1] if len(args) > 1 else kwargs.get("options")
+                if is_chat_completion(options):
+                    return Call(self._recorder)
+        return None
+
+
+def is_chat_completion(options: Any) -> bool:
+    """Say whether these request options are for a chat completion."""
+    path: str = options.url.partition("?")[0]
+    return path.endswith("/chat/completions") and options.method.lower() == "post"
+
+
+def build_request(wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
+    """See the bytes of an attempt."""
+    request = wrapped(*args, **kwargs)
+    call = _call.get()
+    if call is not None:
+        with guard("read a request"):
+            call.sent(request.url, request.content)
+    return request
+
+
+def should_retry(wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
+    """See the status of an attempt that failed."""
+    call = _call.get()
+    if call is not None:
+        with guard("read the status of an attempt"):
+            call.answered(args[0] if args else kwargs["response"])
+    return wrapped(*args, **kwargs)
+
+
+def process_response(wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
+    """See the reply: keep a body that has been read, watch one that has not."""
+    see_response(kwargs, asynchronous=False)
+    return wrapped(*args, **kwargs)
+
+
+def aprocess_response(wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
+    """Do what `process_response` does, for the asynchronous client."""
+    see_response(kwargs, asynchronous=True)
+    return wrapped(*args, **kwargs)
+
+
+def see_response(kwargs: Any, *, asynchronous: bool) -> None:
+    """Note the reply, and hook into its body when that is still to come."""
+    call = _call.get()
+    if call is None:
+        return
+    with guard("read a response"):
+        response = kwargs["response"]
+        call.answered(response)
+        if response.is_stream_consumed or response.is_closed:
+            call.whole(response.content)
+        else:
+            watch_stream(call, response, asynchronous=asynchronous)
+
+
+def watch_stream(call: Call, response: Any, *, asynchronous: bool) -> None:
+    """
+    Put a tee on the response's own iterator of bytes, and a hook on its closing.
+
+    Both are attributes of this one object, and go away when the run has ended. They hold the
+    response (whose stream does so too, in a cycle): a generator that is collected together with it
+    still closes it, when weak references are dead already. What the run holds is weak.
+    """
+    reference = weakref.ref(response)
+    # Whoever iterates decoded bytes, text or lines passes through the raw ones; but only when they
+    # are not compressed can the raw ones be read here, and so serve those who take them directly.
+    raw = response.headers.get("content-encoding", "identity") == "identity"
+    tee_name = ("aiter_" if asynchronous else "iter_") + ("raw" if raw else "bytes")
+    close_name = "aclose" if asynchronous else "close"
+    iterate, close = getattr(response, tee_name), getattr(response, close_name)
+    watch: Callable[[Any], Any] = call.awatch if asynchronous else call.watch
+
+    def tee(*args: Any, **kwargs: Any) -> Any:
+        return watch(iterate(*args, **kwargs))
+
+    def hooked_close() -> Any:
+        with guard("end a stream"):
+            call.closed()
+        return close()
+
+    def unhook() -> None:
+        finalizer.detach()
+        held = reference()
+        if held is not None:
+            held.__dict__.pop(tee_name, None)
+            held.__dict__.pop(close_name, None)
+
+    setattr(response, tee_name, tee)
+    setattr(response, close_name, hooked_close)
+    finalizer = weakref.finalize(response, _collected, call)
+    call.unhook = unhook
+    call.streaming = True
+
+
+def _collected(call: Call) -> None:
+    with guard("end a stream"):
+        call.collected()
+
+
+def _fail(call: Call | None, error: BaseException) -> None:
+    if call is not None:
+        with guard("end a chat completion"):
+            call.fail(error)
+
+
+def _returned(call: Call | None) -> None:
+    if call is not None:
+        with guard("end a chat completion"):
+            call.returned()
+
+
+def wrappers(tap: Tap) -> list[tuple[str, str, Any]]:
+    """List what is wrapped: client class, method, wrapper."""
+    own = {
+        "SyncAPIClient": {"request": tap.request, "_process_response": process_response},
+        "AsyncAPIClient": {"request": tap.arequest, "_process_response": aprocess_response},
+    }
+    shared = {"_build_request": build_request, "_should_retry": should_retry}
+    return [
+        (client, name, wrapper)
+        for client, its_own in own.items()
+        for name, wrapper in {**its_own, **shared}.items()
+    ]
+
+
+class Patch:
+    """What was put on `openai._base_client`, so that it can be taken back."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._wrappers = wrappers(Tap(recorder))
+        self._module: Any = None
+        self._put: list[tuple[Any, str, Any, Any]] = []
+        self._wanted = True
+
+    def apply(self, module: Any) -> None:
+        """Wrap what this release of `openai` has; say once what it has not."""
+        if not self._wanted:
+            return
+        for client, name, wrapper in self._wrappers:
+            with guard(f"wrap {client}.{name}"):
+                self._wrap(getattr(module, client, None), client, name, wrapper)
+
+    def _wrap(self, owner: Any, client: str, name: str, wrapper: Any) -> None:
+        if owner is None or not hasattr(owner, name):
+            notices.say(
+                f"openai without {client}.{name}",
+                "this release of openai has no %s.%s: less is recorded of its calls",
+                client,
+                name,
+            )
+            return
+        before = owner.__dict__.get(name)
+        wrapt.wrap_function_wrapper(owner, name, wrapper)
+        self._put.append((owner, name, before, owner.__dict__[name]))
+
+    def undo(self) -> None:
+        """Take back what is still ours."""
+        self._wanted = False
+        while self._put:
+            owner, name, before, ours = self._put.pop()
+            if owner.__dict__.get(name) is not ours:
+                continue  # somebody wrapped our wrapper; ours passes through, being switched off
+            if before is None:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, before)
+
+
+def install(recorder: Recorder) -> Callable[[], None]:
+    """Tap `openai` when it is imported, or now if it is; the result takes it back."""
+    patch = Patch(recorder)
+    wrapt.register_post_import_hook(patch.apply, MODULE)
+    return patch.undo

@@ -15,16 +15,16 @@ import re
 import uuid
 from collections import Counter, defaultdict, deque
 from collections.abc import Container, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
 from typing import Any, TypeAlias, final
-from urllib.parse import urlsplit
 
 import orjson
 
 from ..guard import notices
 from ..run import Answer, ConfigError, Error, Feedback, Item, Kind, Run, Snapshot, Usage
 from ..snapshot import clean, shorten, snapshot
+from ._access import checked_key, checked_url
 from ._base import Encoded, Environment, Limits, Request, Response, Verdict
+from ._text import EPOCH, MILLISECOND, known, milliseconds
 
 ENV = ("LLMONITOR_APP_ID", "LUNARY_PRIVATE_KEY", "LUNARY_PUBLIC_KEY")
 
@@ -45,8 +45,6 @@ MAX_ERROR_OUTPUT_BYTES = 2_000
 _PATHS = (REPORT_PATH, "/api/report", INGEST_PATH)
 _TYPES: Mapping[Kind, str] = {"embedding": "embed"}
 _MAX_TOKENS = 2**31 - 1
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MILLISECOND = timedelta(milliseconds=1)
 
 _DELIVERED = ("already exists", "run_pkey")
 _REFUSALS = (
@@ -101,16 +99,15 @@ class LLMonitor:
         secret, app = (key or "").strip(), (app_id or "").strip()
         if not secret and not app:
             raise ConfigError("set LLMONITOR_APP_ID to the project's id, or LUNARY_PUBLIC_KEY")
-        if not (secret.isascii() and secret.isprintable()):
-            raise ConfigError("copy the Lunary key again: it has characters that no key has")
         self._headers: Mapping[str, str] = {}
         self._every: _Fields = {}
         if secret:
+            secret = checked_key(secret, "LUNARY_PRIVATE_KEY / LUNARY_PUBLIC_KEY")
             self._headers = {"Authorization": f"Bearer {secret}"}
-            self._url = route(url or INGEST_URL, INGEST_PATH)
+            self._url = route(checked_url(url or INGEST_URL, "LUNARY_API_URL"), INGEST_PATH)
         else:
             self._every = {"app": clean(app)}
-            self._url = route(url or REPORT_URL, REPORT_PATH)
+            self._url = route(checked_url(url or REPORT_URL, "LLMONITOR_API_URL"), REPORT_PATH)
             warn_of_app_id(app)
 
     def wants(self, item: Item) -> bool:
@@ -139,30 +136,13 @@ class LLMonitor:
         return Verdict(len(request.items) - dropped.total(), dropped)
 
 
-def route(url: str, path: str) -> str:
-    """
-    Join an origin and *path*; a path of this server's that was given with it is put right.
-
-    Raises:
-        ConfigError: *url* is not an http(s) URL, or it holds credentials, a query or a fragment.
-    """
-    base = url.strip().rstrip("/")
-    try:
-        parts = urlsplit(base)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        raise ConfigError(_bad_url()) from None
-    if not usable or "@" in parts.netloc or parts.query or parts.fragment:
-        raise ConfigError(_bad_url())
+def route(base: str, path: str) -> str:
+    """Join an origin and *path*; a path of this server's that was given with it is put right."""
     if path == REPORT_PATH and base.endswith("/api/report"):
         return base  # the report route of a self-hosted backend, which has no other
-    for known in _PATHS:
-        base = base.removesuffix(known).rstrip("/")
+    for known_path in _PATHS:
+        base = base.removesuffix(known_path).rstrip("/")
     return base + path
-
-
-def _bad_url() -> str:
-    return "set LLMONITOR_API_URL / LUNARY_API_URL to an origin, like https://lunary.example.com"
 
 
 def warn_of_app_id(app_id: str) -> None:
@@ -236,14 +216,9 @@ def beginnings(runs: Mapping[str, Run]) -> dict[str, tuple[int, int]]:
     return begun
 
 
-def milliseconds(at: datetime) -> int:
-    """Whole milliseconds since the epoch, rounded down as the server does."""
-    return (at - _EPOCH) // _MILLISECOND
-
-
 def iso(ms: int) -> str:
     """Write a time as ISO 8601 in UTC, with milliseconds and `Z`."""
-    return (_EPOCH + ms * _MILLISECOND).isoformat(timespec="milliseconds")[:-6] + "Z"
+    return (EPOCH + ms * MILLISECOND).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 # ----------------------------------------------------------------------------------- the events
@@ -297,17 +272,17 @@ def feedback_event(item: Feedback, runs: Mapping[str, Run]) -> _Fields:
     user, because a feedback knows no properties to send along.
     """
     run = runs.get(item.run_id)
-    said = {
-        "thumb": item.thumb,
-        "comment": cut(item.comment, MAX_COMMENT_BYTES) if item.comment else None,
-        "score": item.score,
-        "userId": item.user_id,
-    }
+    said = known(
+        thumb=item.thumb,
+        comment=cut(item.comment, MAX_COMMENT_BYTES) if item.comment else None,
+        score=item.score,
+        userId=item.user_id,
+    )
     return {
         "type": "llm" if run is None else _TYPES.get(run.kind, run.kind),
         "event": "feedback",
         "runId": item.run_id,
-        "feedback": embed(known(said)),
+        "feedback": embed(said),
     }
 
 
@@ -346,25 +321,28 @@ def _storable(count: int) -> bool:
 def facts(run: Run) -> _Fields:
     """Say what is known about an end beside the answer, as the scalars that the server keeps."""
     answer = run.answer or Answer()
-    reasons = [reason or "unknown" for reason in answer.finish_reasons]
+    reasons = answer.finish_reasons
     return known(
-        {
-            "model": answer.model,
-            "finish_reason": reasons if len(reasons) > 1 else next(iter(reasons), None),
-            "response_id": answer.response_id,
-            "request_id": answer.request_id,
-            "provider": answer.provider,
-            "system_fingerprint": answer.system_fingerprint,
-            "service_tier": answer.service_tier,
-            "stream": answer.stream,
-            "time_to_first_token_ms": in_ms(answer.time_to_first_token),
-            "processing_ms": answer.processing_ms,
-            "duration_ms": in_ms(run.duration),
-            "attempts": len(answer.attempts) or None,
-            "partial": True if run.partial else None,
-            "partial_reason": run.partial,
-        }
+        model=answer.model,
+        finish_reason=[why or "unknown" for why in reasons] if reasons[1:] else first(reasons),
+        response_id=answer.response_id,
+        request_id=answer.request_id,
+        provider=answer.provider,
+        system_fingerprint=answer.system_fingerprint,
+        service_tier=answer.service_tier,
+        stream=answer.stream,
+        time_to_first_token_ms=in_ms(answer.time_to_first_token),
+        processing_ms=answer.processing_ms,
+        duration_ms=in_ms(run.duration),
+        attempts=len(answer.attempts) or None,
+        partial=True if run.partial else None,
+        partial_reason=run.partial,
     )
+
+
+def first(reasons: Sequence[str | None]) -> str | None:
+    """Give the only finish reason, if there is one."""
+    return next(iter(reasons), None)
 
 
 def in_ms(seconds: float | None) -> float | None:
@@ -384,11 +362,6 @@ def _keepable(value: object) -> bool:
     if isinstance(value, float):
         return value - value == 0  # neither infinite nor "not a number", which JSON has no word for
     return isinstance(value, (str, int, bool))
-
-
-def known(fields: _Fields) -> _Fields:
-    """Leave out what is None: absent is absent."""
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 # ------------------------------------------------------------------------------------- the text
@@ -474,10 +447,8 @@ def match(events: Sequence[_Fields], results: Sequence[_Fields]) -> _Outcomes:
 
 def outcome(item: Item, outcomes: _Outcomes) -> str | None:
     """Say why an item was not stored; without its start an end is lost, whatever its result."""
-    if isinstance(item, Feedback):
-        return outcomes.get((item.run_id, "feedback"))
     if not isinstance(item, Run):
-        return None
+        return outcomes.get((item.run_id, "feedback")) if isinstance(item, Feedback) else None
     begun = outcomes.get((item.id, "start"))
     if item.duration is None or begun:
         return begun

@@ -274,15 +274,27 @@ def test_partial_answer() -> None:
 
 
 def test_several_choices() -> None:
-    """With several choices there is a list of messages and a list of finish reasons."""
-    several = make(
-        output=snapshot([{"content": "a"}, {"content": "b"}]),
-        answer=Answer(finish_reasons=("stop", None)),
-    )
-    _, end = events([several])
+    """With several choices there is a list of messages, in their order."""
+    _, end = events([make(output=snapshot([{"content": "a"}, {"content": "b"}]))])
 
     assert end["output"] == [{"content": "a"}, {"content": "b"}]
-    assert end["metadata"]["finish_reason"] == ["stop", "unknown"]
+
+
+@pytest.mark.parametrize(
+    ("reasons", "sent"),
+    [
+        ((), None),
+        ((None,), None),
+        (("length",), "length"),
+        (("stop", "length"), ["stop", "length"]),
+        (("stop", None), ["stop", "unknown"]),
+    ],
+)
+def test_finish_reasons(reasons: tuple[str | None, ...], sent: Any) -> None:
+    """One choice has one reason, if any; several have a list, in which each keeps its place."""
+    _, end = events([make(answer=Answer(finish_reasons=reasons))])
+
+    assert end["metadata"].get("finish_reason") == sent
 
 
 @pytest.mark.parametrize(
@@ -331,6 +343,14 @@ def test_what_is_wanted() -> None:
     assert not REPORT.wants(UserEvent(name="Sign Up", at=T0))
     assert REPORT.encode([], ()).requests == ()
     assert isinstance(REPORT, HttpExporter)
+
+
+def test_run_without_content() -> None:
+    """A run whose content is kept back has neither input nor output, and is sent all the same."""
+    start, end = events([make(input=None, output=None)])
+
+    assert "input" not in start
+    assert "output" not in end
 
 
 def test_same_bytes() -> None:
@@ -678,7 +698,7 @@ def test_ingest_urls(given: str) -> None:
 )
 def test_bad_url(url: str) -> None:
     """A URL that cannot be right is said to be so at once, with the remedy and without its text."""
-    with pytest.raises(ConfigError, match="set LLMONITOR_API_URL / LUNARY_API_URL") as caught:
+    with pytest.raises(ConfigError, match="set LLMONITOR_API_URL to") as caught:
         LLMonitor(PROJECT, url=url)
 
     assert "secret" not in str(caught.value)
@@ -730,7 +750,7 @@ def test_environment(env: Mapping[str, str], url: str, bearer: str | None) -> No
 @pytest.mark.parametrize("env", [{}, {"LLMONITOR_APP_ID": " "}, {"LUNARY_PUBLIC_KEY": "k\u00e9y"}])
 def test_bad_environment(env: Mapping[str, str]) -> None:
     """No key, or one that cannot be sent, is an error with the remedy."""
-    with pytest.raises(ConfigError, match=r"set LLMONITOR_APP_ID|copy the Lunary key"):
+    with pytest.raises(ConfigError, match=r"set LLMONITOR_APP_ID|copy LUNARY_PRIVATE_KEY"):
         from_env(env)
 
 

@@ -132,13 +132,6 @@ class context:  # noqa: N801 - it reads as the statement it is
         tags: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        for name, value in (("user_id", user_id), ("thread_id", thread_id)):
-            if value is not None and not isinstance(value, str):
-                raise TypeError(
-                    f"{name} must be a string, not {type(value).__name__}: use str(...)"
-                )
-        if isinstance(tags, str):
-            raise TypeError("tags must be a list of strings: write tags=[...]")
         self._given = bind(user_id, user_props, thread_id, tags, metadata)
         self._tokens: list[Token[Bound]] = []
 
@@ -162,7 +155,17 @@ def bind(
     tags: Iterable[str],
     metadata: Mapping[str, Any] | None,
 ) -> Bound:
-    """Make a `Bound` whose values are plain JSON and nobody else's to change."""
+    """
+    Make a `Bound` whose values are plain JSON and nobody else's to change.
+
+    Raises:
+        TypeError: An id is not a string, or tags is a single string.
+    """
+    for name, value in (("user_id", user_id), ("thread_id", thread_id)):
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{name} must be a string, not {type(value).__name__}: use str(...)")
+    if isinstance(tags, str):
+        raise TypeError("tags must be a list of strings: write tags=[...]")
     with guard("read what was bound"):
         return Bound(
             user_id=user_id,
@@ -182,6 +185,10 @@ def plain_object(values: Mapping[str, Any]) -> Mapping[str, JSON]:
 
 def merge(outer: Bound, inner: Bound) -> Bound:
     """Lay *inner* over *outer*: ids and properties replace, tags and metadata add up."""
+    if inner is UNBOUND:
+        return outer
+    if outer is UNBOUND:
+        return inner
     return replace(
         outer,
         user_id=inner.user_id or outer.user_id,

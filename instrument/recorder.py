@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any, Protocol, TypeAlias, TypedDict, final
+from uuid import UUID
 
 from .context import UNBOUND, Bound, Place, bound, merge, surroundings
 from .guard import guard
@@ -50,6 +51,18 @@ LazyFacts: TypeAlias = "Facts | Callable[[], Facts]"
 def new_id() -> str:
     """Make a UUIDv4, three times as fast as `uuid.uuid4()` and as random."""
     digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
+def as_v4(run_id: UUID) -> str:
+    """
+    Give another library's id the form of a UUIDv4, bit for bit but for its version.
+
+    Time-ordered ids (UUIDv7) stay as unique as they are, the same id always gives the same, and no
+    table is needed to find the run again.
+    """
+    digits = f"{run_id.int:032x}"
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 

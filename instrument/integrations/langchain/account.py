@@ -1,0 +1,243 @@
+"""
+All that is known of one LangChain run: gathered in the application's thread, told on the worker.
+
+For a model's run that includes what the tap on the SDK saw of the same call: LangChain's own words
+for input and output stay, and the tap fills in what only the wire knows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any, Final, cast, final
+
+import orjson
+
+from ...context import Bound
+from ...guard import guard
+from ...recorder import Facts, LazyFacts
+from ...run import JSON, Answer, Error, Kind, Snapshot, Usage
+from . import messages
+from .shots import MARK, Shot
+from .usage import add_up, is_cache_hit, read_usage
+
+UNSAID_PARAMS: Final = frozenset(
+    {"model", "model_name", "_type", "messages", "extra_headers", "default_headers", "headers"}
+)
+"""Parameters that are the run's name, or that may hold a key."""
+
+_SECRET: Final = re.compile(
+    r"api_?key|secret|password|credential|authorization|(access|auth|ad|bearer)_?token", re.I
+)
+
+_SAID_BY_MODEL: Final = {
+    "model": ("model_name", "model"),
+    "response_id": ("id",),
+    "request_id": ("request_id",),
+    "system_fingerprint": ("system_fingerprint",),
+    "service_tier": ("service_tier",),
+}
+
+
+@final
+class Account:
+    """What one run was given, and what came of it."""
+
+    __slots__ = (
+        "__weakref__",
+        "absorbed",
+        "absorbed_bytes",
+        "answer",
+        "error",
+        "extra",
+        "first_token",
+        "given",
+        "kind",
+        "metadata",
+        "output",
+        "params",
+        "partial",
+        "tags",
+    )
+
+    def __init__(self, kind: Kind, tags: tuple[str, ...], metadata: dict[str, JSON]) -> None:
+        self.kind = kind
+        self.tags = tags
+        self.metadata = metadata
+        self.extra: dict[str, JSON] = {}
+        self.answer = Answer()
+        self.given: Shot | None = None
+        self.params: Snapshot | None = None
+        self.output: Shot | None = None
+        self.error: Error | None = None
+        self.partial: str | None = None
+        self.first_token: float | None = None
+        self.absorbed: list[LazyFacts] = []
+        self.absorbed_bytes = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """What it weighs in the queue."""
+        shots = (shot.size_bytes for shot in (self.given, self.output) if shot is not None)
+        return sum(shots) + len(self.params or b"") + self.absorbed_bytes
+
+    # ---- from here on: the worker's thread ----
+
+    def begun(self) -> Facts:
+        """Tell what is known while the run is open."""
+        facts: Facts = {"bound": Bound(tags=self.tags, metadata={**self.metadata, **self.extra})}
+        if self.given is not None:
+            facts["input"] = messages.read(self.given)
+        if self.kind == "llm":
+            facts["params"] = clean_params(self.params)
+        return facts
+
+    def ended(self) -> Facts:
+        """Tell everything."""
+        return self._ended_model() if self.kind == "llm" else self._ended_other()
+
+    def _ended_other(self) -> Facts:
+        facts = self._closing()
+        if self.output is not None:
+            facts["output"] = messages.read(self.output)
+        return facts
+
+    def _closing(self) -> Facts:
+        facts = self.begun()
+        facts["error"] = self.error
+        facts["partial"] = self.partial
+        return facts
+
+    def _ended_model(self) -> Facts:
+        choices, llm_output = read_answer(self.output)
+        hit = is_cache_hit(choices)
+        if hit:
+            self.extra["cache_hit"] = True
+        facts = self._closing()
+        facts["output"] = output_of(choices, self.output)
+        facts["usage"] = None if hit else read_usage(choices, llm_output)
+        said = describe_answer(choices, llm_output)
+        facts["answer"] = fill(replace(said, time_to_first_token=self.first_token), self.answer)
+        seen = [tell(lazy) for lazy in self.absorbed]
+        return enrich(facts, seen) if seen else facts
+
+
+def tell(lazy: LazyFacts) -> Facts:
+    """Call facts that are a function."""
+    with guard("read what the SDK saw"):
+        return lazy() if callable(lazy) else lazy
+    return {}
+
+
+def enrich(facts: Facts, seen: list[Facts]) -> Facts:
+    """
+    Add what the SDK saw of the calls that were made for this run.
+
+    The exact request parameters and what the reply said about itself are the SDK's; input, output
+    and usage are LangChain's where it has them.
+    """
+    last = seen[-1]
+    for name in ("input", "output", "partial"):
+        if facts.get(name) is None and last.get(name) is not None:
+            facts = cast("Facts", {**facts, name: last.get(name)})
+    if facts.get("usage") is None and not _is_hit(facts):
+        facts["usage"] = add_up(usage_of(one) for one in seen)
+    error, seen_error = facts.get("error"), last.get("error")
+    if error is not None and error.status is None and seen_error is not None:
+        facts["error"] = replace(error, status=seen_error.status)
+    if last.get("params") is not None:
+        facts["params"] = last.get("params")
+    facts["answer"] = fill(last.get("answer") or Answer(), facts.get("answer") or Answer())
+    return facts
+
+
+def _is_hit(facts: Facts) -> bool:
+    return bool(facts["bound"].metadata.get("cache_hit"))
+
+
+def usage_of(facts: Facts) -> Usage | None:
+    """Give the usage of facts that may have none."""
+    return facts.get("usage")
+
+
+def fill(first: Answer, second: Answer) -> Answer:
+    """Take from *second* what *first* does not say."""
+    blank = Answer()
+    missing = {
+        field.name: getattr(second, field.name)
+        for field in fields(Answer)
+        if getattr(first, field.name) == getattr(blank, field.name)
+    }
+    return replace(first, **missing)
+
+
+def clean_params(params: Snapshot | None) -> Snapshot | None:
+    """Leave out of the parameters what is said elsewhere, what is absent and what may be a key."""
+    values = None if params is None else orjson.loads(params)
+    if not isinstance(values, dict):
+        return None
+    kept = {
+        name: value
+        for name, value in values.items()
+        if value is not None and name not in UNSAID_PARAMS and not _SECRET.search(name)
+    }
+    return Snapshot(orjson.dumps(kept)) if kept else None
+
+
+def read_answer(output: Shot | None) -> tuple[list[dict[str, JSON]], JSON]:
+    """Read what `take_answer` wrote down: the choices, and LangChain's `llm_output`."""
+    told = None if output is None else orjson.loads(output.data)
+    if not isinstance(told, list) or len(told) != 2 or not isinstance(told[0], list):
+        return [], None
+    return [choice for choice in told[0] if isinstance(choice, dict)], told[1]
+
+
+def output_of(choices: list[dict[str, JSON]], shot: Shot | None) -> Snapshot | None:
+    """Make the answer a message, or a list of messages when there were several choices."""
+    if not choices or shot is None:
+        return None
+    written: list[JSON] = []
+    for choice in choices:
+        if MARK in choice:
+            told: dict[str, JSON] = {
+                name: value
+                for name, value in choice.items()
+                if name not in ("usage_metadata", "response_metadata", "info")
+            }
+            written.append(told)
+        else:
+            written.append({"role": "assistant", "content": choice.get("text")})
+    bare = Shot(Snapshot(orjson.dumps(written[0] if len(written) == 1 else written)), shot.texts)
+    return messages.read(bare)
+
+
+def describe_answer(choices: list[dict[str, JSON]], llm_output: JSON) -> Answer:
+    """Find what the provider said about its answer, in the places that LangChain keeps it."""
+    told: dict[str, JSON] = dict(llm_output) if isinstance(llm_output, dict) else {}
+    for choice in choices[:1]:
+        for name in ("info", "response_metadata"):
+            more = choice.get(name)
+            told.update(more if isinstance(more, dict) else {})
+    said: dict[str, Any] = {
+        field: value
+        for field, names in _SAID_BY_MODEL.items()
+        if isinstance(value := next((told[name] for name in names if told.get(name)), None), str)
+    }
+    return Answer(finish_reasons=finish_reasons(choices), **said)
+
+
+def finish_reasons(choices: list[dict[str, JSON]]) -> tuple[str | None, ...]:
+    """List why each choice ended; nothing when none of them says so."""
+    reasons = tuple(_finish_reason(choice) for choice in choices)
+    return reasons if any(reasons) else ()
+
+
+def _finish_reason(choice: Mapping[str, JSON]) -> str | None:
+    for name in ("response_metadata", "info"):
+        told = choice.get(name)
+        if isinstance(told, dict):
+            reason = told.get("finish_reason") or told.get("stop_reason")
+            if isinstance(reason, str):
+                return reason
+    return None

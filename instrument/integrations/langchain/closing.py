@@ -1,0 +1,130 @@
+"""
+End the runs that LangChain leaves open when an exception passes through.
+
+A cancelled `ainvoke` of a model, tool or retriever, or one failed prompt of several, gives no
+callback. So the public methods that begin such runs are wrapped; one that raises ends what is still
+open of the runs that it began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import wrapt
+
+from ...context import restore
+from ...guard import guard
+from ...run import Kind
+from .tracing import Scope, break_off, scope
+
+
+class Method(NamedTuple):
+    """A public method of LangChain's that begins runs of one kind."""
+
+    owner: str
+    name: str
+    kind: Kind
+    asynchronous: bool
+
+
+METHODS: Final[dict[str, tuple[Method, ...]]] = {
+    "langchain_core.language_models.chat_models": (
+        Method("BaseChatModel", "generate", "llm", asynchronous=False),
+        Method("BaseChatModel", "agenerate", "llm", asynchronous=True),
+    ),
+    "langchain_core.language_models.llms": (
+        Method("BaseLLM", "generate", "llm", asynchronous=False),
+        Method("BaseLLM", "agenerate", "llm", asynchronous=True),
+    ),
+    "langchain_core.retrievers": (
+        Method("BaseRetriever", "invoke", "retriever", asynchronous=False),
+        Method("BaseRetriever", "ainvoke", "retriever", asynchronous=True),
+    ),
+    "langchain_core.tools.base": (
+        Method("BaseTool", "run", "tool", asynchronous=False),
+        Method("BaseTool", "arun", "tool", asynchronous=True),
+    ),
+}
+
+
+def end_open(inside: Scope, error: BaseException) -> None:
+    """End what is still open of the runs that a call has begun."""
+    with guard("end a run that LangChain left open"):
+        for run_id in inside.run_ids:
+            break_off(run_id, error)
+
+
+def closing(kind: Kind) -> Callable[..., Any]:
+    """Make a wrapper that ends what the wrapped method leaves open."""
+
+    def call(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+        inside = Scope(kind)
+        token = scope.set(inside)
+        try:
+            return wrapped(*args, **kwargs)
+        except BaseException as error:
+            end_open(inside, error)
+            raise
+        finally:
+            restore(scope, token)
+
+    return call
+
+
+def aclosing(kind: Kind) -> Callable[..., Any]:
+    """Make a wrapper that does what `closing` does, for an asynchronous method."""
+
+    async def run(wrapped: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        inside = Scope(kind)
+        token = scope.set(inside)
+        try:
+            return await wrapped(*args, **kwargs)
+        except BaseException as error:
+            end_open(inside, error)
+            raise
+        finally:
+            restore(scope, token)
+
+    def call(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+        return run(wrapped, args, kwargs)
+
+    return call
+
+
+class Patch:
+    """What was put on LangChain's classes, so that it can be taken back."""
+
+    def __init__(self) -> None:
+        self._put: list[tuple[type, str, Any, Any]] = []
+        self._wanted = True
+
+    def apply(self, module: Any) -> None:
+        """Wrap the methods that this module of LangChain's has."""
+        if not self._wanted:
+            return
+        for method in METHODS[module.__name__]:
+            owner = getattr(module, method.owner, None)
+            before = None if owner is None else owner.__dict__.get(method.name)
+            if owner is None or before is None:
+                continue  # a run that is left open is then ended by its age
+            with guard(f"wrap {method.owner}.{method.name}"):
+                make = aclosing if method.asynchronous else closing
+                wrapt.wrap_function_wrapper(owner, method.name, make(method.kind))
+                self._put.append((owner, method.name, before, owner.__dict__[method.name]))
+
+    def undo(self) -> None:
+        """Take back what is still ours."""
+        self._wanted = False
+        while self._put:
+            owner, name, before, ours = self._put.pop()
+            if owner.__dict__.get(name) is ours:
+                setattr(owner, name, before)
+
+
+def install() -> Callable[[], None]:
+    """Wrap LangChain's methods when they are imported; the result takes that back."""
+    patch = Patch()
+    for module in METHODS:
+        wrapt.register_post_import_hook(patch.apply, module)
+    return patch.undo

@@ -1,0 +1,202 @@
+"""The callback handler: LangChain's callbacks, one to one, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+from langchain_core.callbacks.base import BaseCallbackHandler
+
+from ... import recorder as recorders
+from ...context import UNBOUND, Bound, bind
+from ...guard import guard
+from ...recorder import Recorder
+from .shots import take, take_answer, take_partial
+from .tracing import Source, begin, fail, finish, registry
+
+
+class CallbackHandler(BaseCallbackHandler):
+    """
+    Trace the LangChain and LangGraph runs that it is attached to.
+
+    ::
+
+        chain.invoke(question, config={"callbacks": [CallbackHandler(user_id="ada")]})
+
+    After `instrument()` every run is traced without it; attached all the same, it says for whom the
+    run is made, and nothing is counted twice. One handler may serve any number of runs at once, and
+    may be copied and pickled. Without `instrument()` before, making it calls that, with the
+    settings of the environment.
+
+    What is bound by `with instrument.context(...)` comes before what is said here, and that comes
+    before what LangChain's own `metadata` and `configurable` say.
+
+    Args:
+        user_id: Who the runs are made for.
+        user_props: More about that user, for destinations that keep it.
+        thread_id: The conversation that the runs belong to.
+        tags: Words to filter by.
+        metadata: Named values to look at.
+
+    Raises:
+        TypeError: An id is not a string, or tags is a single string.
+    """
+
+    # Called where the run is made, also in asynchronous code: another thread would lose its place.
+    run_inline = True
+    ignore_retry = True
+    ignore_custom_event = True
+
+    def __init__(
+        self,
+        *,
+        user_id: str | None = None,
+        user_props: Mapping[str, Any] | None = None,
+        thread_id: str | None = None,
+        tags: Iterable[str] = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        said = bind(user_id, user_props, thread_id, tags, metadata)
+        self._source = Source(newest, UNBOUND if said == UNBOUND else said)
+        start_recording()
+
+    @property
+    def raise_error(self) -> bool:
+        """Whether LangChain lets our failures through: only in our tests, with a strict guard."""
+        return guard.strict
+
+    def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: UUID, **told: Any) -> None:
+        """Begin a chain, an agent, a graph or a node of one."""
+        with guard("begin a chain"):
+            node = begin(self._source, "chain", run_id, serialized, told)
+            if node is not None:
+                node.announce(None if told.get("defers_inputs") else take(inputs))
+
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **told: Any) -> None:
+        """End it."""
+        with guard("end a chain"):
+            finish(run_id, take, outputs, told.get("inputs"))
+
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
+        """End it with what it raised."""
+        with guard("end a chain"):
+            fail(run_id, error, given=told.get("inputs"))
+
+    def on_chat_model_start(
+        self, serialized: Any, messages: Any, *, run_id: UUID, **told: Any
+    ) -> None:
+        """Begin a call of a chat model."""
+        with guard("begin a model call"):
+            node = begin(self._source, "llm", run_id, serialized, told)
+            if node is not None:
+                node.announce(take(messages[0] if messages else []), told.get("invocation_params"))
+
+    def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: UUID, **told: Any) -> None:
+        """Begin a call of a text model, whose prompt becomes a user's message."""
+        with guard("begin a model call"):
+            node = begin(self._source, "llm", run_id, serialized, told)
+            if node is not None:
+                given = [{"role": "user", "content": prompt} for prompt in prompts]
+                node.announce(take(given), told.get("invocation_params"))
+
+    def on_llm_new_token(self, token: Any, *, run_id: UUID, **told: Any) -> None:
+        """Note when the first token came."""
+        node = registry.open.get(run_id)
+        if node is None or node.account is None or node.account.first_token is not None:
+            return
+        with guard("note the first token"):
+            chunk = told.get("chunk")
+            message = getattr(chunk, "message", None)
+            if token or getattr(message, "tool_call_chunks", None):
+                node.first_token()
+
+    def on_llm_end(self, response: Any, *, run_id: UUID, **told: Any) -> None:
+        """End a model call with its answer."""
+        with guard("end a model call"):
+            finish(run_id, take_answer, response)
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
+        """End a model call with what it raised, and what had come before."""
+        with guard("end a model call"):
+            fail(run_id, error, output=take_partial(told.get("response")))
+
+    def on_tool_start(self, serialized: Any, input_str: str, *, run_id: UUID, **told: Any) -> None:
+        """Begin a tool; its arguments are better than their text."""
+        with guard("begin a tool"):
+            node = begin(self._source, "tool", run_id, serialized, told)
+            if node is not None:
+                inputs = told.get("inputs")
+                node.announce(take(input_str if inputs is None else inputs))
+
+    def on_tool_end(self, output: Any, *, run_id: UUID, **told: Any) -> None:
+        """End a tool; a message may say that it failed."""
+        with guard("end a tool"):
+            finish(run_id, take, output)
+
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
+        """End a tool with what it raised."""
+        with guard("end a tool"):
+            fail(run_id, error)
+
+    def on_retriever_start(self, serialized: Any, query: str, *, run_id: UUID, **told: Any) -> None:
+        """Begin a retriever."""
+        with guard("begin a retriever"):
+            node = begin(self._source, "retriever", run_id, serialized, told)
+            if node is not None:
+                node.announce(take(query))
+
+    def on_retriever_end(self, documents: Any, *, run_id: UUID, **told: Any) -> None:
+        """End a retriever with the documents that it found."""
+        with guard("end a retriever"):
+            finish(run_id, take, documents)
+
+    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
+        """End a retriever with what it raised."""
+        with guard("end a retriever"):
+            fail(run_id, error)
+
+    def on_interrupt(self, *args: Any, **told: Any) -> None:
+        """Do nothing: the node that paused says so itself."""
+
+    def on_resume(self, *args: Any, **told: Any) -> None:
+        """Do nothing: the node begins again."""
+
+    def __copy__(self) -> CallbackHandler:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> CallbackHandler:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        starts = self._source.recorder is newest
+        return _again, (self._source.said, starts)
+
+
+def handler_for(recorder: Callable[[], Recorder | None], said: Bound = UNBOUND) -> CallbackHandler:
+    """Make a handler that records where *recorder* says, and starts nothing."""
+    handler = CallbackHandler.__new__(CallbackHandler)
+    handler._source = Source(recorder, UNBOUND if said == UNBOUND else said)  # noqa: SLF001 - its own
+    return handler
+
+
+def _again(said: Bound, starts: bool) -> CallbackHandler:
+    """Make a handler that was pickled."""
+    if starts:
+        start_recording()
+    return handler_for(newest, said)
+
+
+def newest() -> Recorder | None:
+    """Give the recorder that is on."""
+    return recorders.installed[-1] if recorders.installed else None
+
+
+def start_recording() -> None:
+    """Start recording with the settings of the environment, unless something records already."""
+    if recorders.installed:
+        return
+    with guard("start recording"):
+        for starter in recorders.starters:
+            starter()

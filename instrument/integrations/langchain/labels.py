@@ -1,0 +1,149 @@
+"""What LangChain calls a run: its name, its tags, its agent, and for whom it is made."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from ...run import JSON, Kind
+from ...snapshot import plain
+
+HIDDEN: Final = "langsmith:hidden"
+"""Tag of a run that LangChain itself hides."""
+
+NOISE: Final = ("seq:step:", "graph:step:", "map:key:", "branch:", "condition:")
+"""How the tags begin that only say where in a chain a run stands."""
+
+AGENTS: Final = frozenset({"AgentExecutor", "PlanAndExecute"})
+"""Names of LangChain's older agents, which carry no mark."""
+
+USER_KEYS: Final = ("user_id",)
+THREAD_KEYS: Final = ("thread_id", "session_id", "conversation_id")
+
+METADATA_KEYS: Final = (
+    "agent_name",
+    "lc_agent_name",
+    "lc_source",
+    "langgraph_node",
+    "langgraph_step",
+    "langgraph_checkpoint_ns",
+    "ls_retriever_name",
+)
+"""
+What is kept of LangChain's metadata, whose other keys may hold anything.
+
+LangChain 0.3 copies each scalar of `configurable` into it, keys to services among them.
+"""
+
+MODEL_KEYS: Final = ("model", "model_name", "model_id", "azure_deployment", "deployment_name")
+CONFIG_FRAMES: Final = 30
+"""How many frames above a root's start are searched for its `config`."""
+
+
+class Who(NamedTuple):
+    """For whom a run is made, as LangChain's metadata or `configurable` have it."""
+
+    user_id: str | None = None
+    thread_id: str | None = None
+    user_props: Mapping[str, JSON] | None = None
+
+
+NOBODY: Final = Who()
+
+
+def read_who(values: Mapping[str, Any]) -> Who:
+    """Find the user and the thread in metadata or in `configurable`."""
+    props = values.get("user_props")
+    return Who(
+        _first_id(values, USER_KEYS),
+        _first_id(values, THREAD_KEYS),
+        _properties(props) if isinstance(props, dict) else None,
+    )
+
+
+def _first_id(values: Mapping[str, Any], names: Iterable[str]) -> str | None:
+    for name in names:
+        value = values.get(name)
+        if value is not None and value != "" and isinstance(value, (str, int, UUID)):
+            return str.__str__(value) if isinstance(value, str) else str(value)
+    return None
+
+
+def _properties(props: dict[Any, Any]) -> dict[str, JSON] | None:
+    written = plain(props)
+    return written if isinstance(written, dict) else None
+
+
+def find_configurable() -> Mapping[str, Any]:
+    """
+    Find the `configurable` of the LangChain call on the stack.
+
+    LangChain 1.x hands callbacks only a few of its values, and a root has no run above it that
+    could say more.
+    """
+    frame = sys._getframe(1)  # noqa: SLF001 - the documented way to walk the stack
+    for _ in range(CONFIG_FRAMES):
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+        if frame.f_globals.get("__name__", "").startswith(("langchain", "langgraph")):
+            config = frame.f_locals.get("config")
+            if isinstance(config, dict) and isinstance(config.get("configurable"), dict):
+                values: dict[str, Any] = config["configurable"]
+                if values:
+                    return values
+    return {}
+
+
+def run_name(kind: Kind, serialized: Any, told: Mapping[str, Any]) -> str:
+    """Name a run: as the application says, else as its class is called, else its kind."""
+    if kind == "llm":
+        return model_name(serialized, told)
+    name = told.get("name")
+    if not name and isinstance(serialized, dict):
+        name = serialized.get("name") or (serialized.get("id") or [None])[-1]
+    return str(name or kind)
+
+
+def model_name(serialized: Any, told: Mapping[str, Any]) -> str:
+    """
+    Name the model that is asked for.
+
+    With a model chosen for one call, the parameters hold it beside the stale one of the
+    constructor, so what LangChain worked out comes first.
+    """
+    params = told.get("invocation_params") or {}
+    name = (told.get("metadata") or {}).get("ls_model_name")
+    name = name or next((params[key] for key in MODEL_KEYS if params.get(key)), None)
+    if not name and isinstance(serialized, dict):
+        given = serialized.get("kwargs") or {}
+        name = given.get("model") or given.get("model_name")
+        name = name or serialized.get("name") or (serialized.get("id") or [None])[-1]
+    name = str(name or told.get("name") or "unknown")
+    return name.removeprefix("models/")
+
+
+def agent_key(metadata: Mapping[str, Any]) -> Any:
+    """
+    Tell whose agent's metadata this is; None outside agents.
+
+    LangChain hands an agent's marks down to all below it, so the agent itself is where they change.
+    """
+    name = metadata.get("lc_agent_name") or metadata.get("agent_name")
+    return name or metadata.get("ls_integration") == "langchain_create_agent" or None
+
+
+def clean_tags(tags: Iterable[Any] | None) -> tuple[str, ...]:
+    """Keep the tags that somebody chose."""
+    return tuple(str(tag) for tag in tags or () if not str(tag).startswith(NOISE))
+
+
+def kept_metadata(metadata: Mapping[str, Any]) -> dict[str, JSON]:
+    """Keep what is known to be harmless, and only scalars."""
+    return {
+        key: value
+        for key in METADATA_KEYS
+        if isinstance(value := metadata.get(key), (str, int, float, bool))
+    }

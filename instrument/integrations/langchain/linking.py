@@ -1,0 +1,92 @@
+"""
+Which of LangChain's runs a call of an SDK belongs to: so that it is counted once, or nested.
+
+The frames on the stack say it without a doubt, in threads, executors, tasks and generators alike: a
+call made from inside a model's own method, with a run that is open here, is that run. Context
+variables alone are wrong in many places, because a stream runs in the context of its reader.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+from typing import Final
+from uuid import UUID
+
+from ...context import Surroundings
+from .tracing import Node, find_configured, find_place, registry, scope
+
+MAX_FRAMES: Final = 40
+"""How many frames above a call of an SDK are looked at."""
+
+MODEL_METHODS: Final = frozenset(
+    {
+        "_generate_with_cache",
+        "_agenerate_with_cache",
+        "_generate_helper",
+        "_agenerate_helper",
+        "_generate",
+        "_agenerate",
+        "_stream",
+        "_astream",
+        "stream",
+        "astream",
+        "_iter_v2_events",
+        "_aiter_v2_events",
+    }
+)
+"""Methods of a model that hold its run while they call the provider."""
+
+CALLBACK_METHODS: Final = frozenset({"handle_event", "_ahandle_event_for_handler"})
+"""Functions of `CALLBACKS` from which a callback of the application's is called."""
+
+CALLBACKS: Final = "langchain_core.callbacks.manager"
+MODELS: Final = "langchain_core.language_models."
+
+
+def look() -> Surroundings | None:
+    """Tell a call of an SDK, or a scope of the application's, which run of LangChain's it is in."""
+    if not registry.open:
+        return None
+    node = find_owner(sys._getframe(1))  # noqa: SLF001 - the documented way to walk the stack
+    if node is not None and node.account is not None:
+        return Surroundings(owner=node, parent=node.place)
+    above = find_configured()
+    if above is None:
+        return None
+    return Surroundings(parent=find_place(above))
+
+
+def find_owner(frame: FrameType | None) -> Node | None:
+    """Find the open model run that this very call is made for."""
+    for _ in range(MAX_FRAMES):
+        if frame is None:
+            break
+        name = frame.f_code.co_name
+        if name in MODEL_METHODS and _is_model(frame):
+            run_id = getattr(frame.f_locals.get("run_manager"), "run_id", None)
+            if run_id is not None:
+                return registry.open.get(run_id)
+        elif name in CALLBACK_METHODS and frame.f_globals.get("__name__") == CALLBACKS:
+            return None
+        frame = frame.f_back
+    return _only_open()
+
+
+def _is_model(frame: FrameType) -> bool:
+    if str(frame.f_globals.get("__name__")).startswith(MODELS):
+        return True
+    return hasattr(frame.f_locals.get("self"), "_llm_type")
+
+
+def _only_open() -> Node | None:
+    """
+    Find the one model run that is open in the call of LangChain's around here.
+
+    For a provider that makes its call in a thread or a task of its own, whose stack says nothing.
+    """
+    inside = scope.get()
+    if inside is None or inside.kind != "llm":
+        return None
+    run_ids: list[UUID] = [run_id for run_id in inside.run_ids if run_id in registry.open]
+    return registry.open[run_ids[0]] if len(run_ids) == 1 else None

@@ -1,0 +1,120 @@
+"""
+The runs that LangChain has open, by LangChain's own ids: one registry for the whole process.
+
+Several handlers may see the same run, and LangChain leaves some runs open for ever. So the first
+start of a run wins, an end that nobody waits for is dropped, and whatever stays open too long, or
+is one too many, is given back to be ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Final, Generic, Protocol, TypeVar, final
+from uuid import UUID
+
+MAX_OPEN: Final = 10_000
+"""How many runs may be open at once; above that the oldest tenth is given up."""
+
+MAX_CLOSED: Final = 4_096
+"""How many ended runs are remembered, so that late children find their parent."""
+
+MAX_SECONDS: Final = 3_600.0
+"""Seconds after which a run is given up in which nothing has begun."""
+
+GRACE_SECONDS: Final = 5.0
+"""Seconds that the children of a cancelled run have to end by themselves."""
+
+SWEEP_SECONDS: Final = 1.0
+"""Seconds between two looks for runs that are overdue."""
+
+
+class Entry(Protocol):
+    """What the registry must know of a run."""
+
+    begun: float
+    deadline: float | None
+
+    @property
+    def above(self) -> Entry | None:
+        """The run that LangChain has it under."""
+
+
+AnyEntry = TypeVar("AnyEntry", bound=Entry)
+
+
+@final
+class Registry(Generic[AnyEntry]):
+    """
+    The open runs, and the ids of those that ended lately.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.open: dict[UUID, AnyEntry] = {}
+        self.closed: OrderedDict[UUID, AnyEntry] = OrderedDict()
+        self._swept = clock()
+
+    def find(self, run_id: UUID | None) -> AnyEntry | None:
+        """Give the run with this id, open or ended lately."""
+        if run_id is None:
+            return None
+        return self.open.get(run_id) or self.closed.get(run_id)
+
+    def add(self, run_id: UUID, entry: AnyEntry) -> bool:
+        """Add a run that begins; False when another handler has done so already."""
+        return self.open.setdefault(run_id, entry) is entry
+
+    def close(self, run_id: UUID) -> AnyEntry | None:
+        """Take a run out that ends; None when it is not open."""
+        entry = self.open.pop(run_id, None)
+        if entry is not None:
+            self.closed[run_id] = entry
+            if len(self.closed) > MAX_CLOSED:
+                self.closed.popitem(last=False)
+        return entry
+
+    def condemn(self, cancelled: AnyEntry) -> None:
+        """Give the open children of a cancelled run a last moment to end by themselves."""
+        deadline = self.clock() + GRACE_SECONDS
+        for entry in tuple(self.open.values()):
+            if entry.above is cancelled:
+                entry.deadline = deadline
+
+    def overdue(self) -> list[UUID]:
+        """List the open runs that will not end any more; looks once in `SWEEP_SECONDS`."""
+        now = self.clock()
+        if now - self._swept < SWEEP_SECONDS and len(self.open) < MAX_OPEN:
+            return []
+        self._swept = now
+        entries = tuple(self.open.items())
+        surplus = entries[: MAX_OPEN // 10] if len(entries) >= MAX_OPEN else ()
+        alive = _alive((entry for _, entry in entries), now - MAX_SECONDS)
+        late = (
+            run_id
+            for run_id, entry in islice(entries, len(surplus), None)
+            if id(entry) not in alive or (entry.deadline is not None and entry.deadline < now)
+        )
+        return [*(run_id for run_id, _ in surplus), *late]
+
+    def clear(self) -> None:
+        """Forget every run, as a forked child does: they are its parent's."""
+        self.open.clear()
+        self.closed.clear()
+
+
+def _alive(entries: Iterable[Entry], since: float) -> set[int]:
+    """Find the runs that began, or have one below them that began, after *since*."""
+    alive: set[int] = set()
+    for entry in entries:
+        if entry.begun > since:
+            above: Entry | None = entry
+            while above is not None and id(above) not in alive:
+                alive.add(id(above))
+                above = above.above
+    return alive

@@ -1,0 +1,212 @@
+"""
+What LangChain hands over, written down at once in the application's thread.
+
+Messages, documents and graph objects are read from their `__dict__`, never dumped by their own
+methods: that is many times faster, and changes nothing. A plain message takes its final form here;
+one with blocks or tool calls is marked, and the worker converts it (`messages`). A long text inside
+a block is an immutable string, so a reference to it is kept and not a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias, final
+
+from ...run import Snapshot
+from ...snapshot import snapshot, type_name, unfold
+
+MARK: Final = "__lc_message__"
+"""Key whose value is the role of a message that the worker has to convert."""
+
+LONG: Final = "__lc_long__"
+"""Key whose value is the number of a long text in `Shot.texts`."""
+
+LONG_CHARS: Final = 1024
+"""Characters from which on a text inside a content block is kept by reference."""
+
+MAX_KINDS: Final = 1024
+"""How many classes are remembered with the way to write them down."""
+
+ROLES: Final = {
+    "human": "user",
+    "HumanMessageChunk": "user",
+    "ai": "assistant",
+    "AIMessageChunk": "assistant",
+    "system": "system",
+    "SystemMessageChunk": "system",
+    "tool": "tool",
+    "ToolMessageChunk": "tool",
+    "function": "function",
+    "FunctionMessageChunk": "function",
+}
+
+_KEPT = ("tool_calls", "invalid_tool_calls", "tool_call_id", "name", "status")
+_TOLD = ("usage_metadata", "response_metadata")
+_MORE = ("refusal", "function_call", "tool_calls", "audio", "reasoning_content", "__openai_role__")
+_ANSWERED = ("content", "tool_calls", "invalid_tool_calls", "additional_kwargs")
+_NOTHING: list[str] = []
+
+
+@final
+class Shot:
+    """One value as it was: JSON, and the long texts that the JSON refers to by number."""
+
+    __slots__ = ("data", "texts")
+
+    def __init__(self, data: Snapshot, texts: list[str] = _NOTHING) -> None:
+        self.data = data
+        self.texts = texts
+
+    @property
+    def size_bytes(self) -> int:
+        """What it weighs in the queue."""
+        return len(self.data) + sum(map(len, self.texts))
+
+
+def take(value: Any) -> Shot:
+    """Write *value* down. Never raises and never changes it."""
+    camera = _Camera()
+    return Shot(snapshot(value, camera.unfold), camera.texts)
+
+
+def take_answer(response: Any) -> Shot:
+    """Write down what a model answered: the generations of one prompt, and what came with them."""
+    prompts = response.generations if response is not None else None
+    generations = prompts[0] if prompts else []
+    camera = _Camera()
+    choices = [camera.choice(generation) for generation in generations]
+    llm_output = None if response is None else response.llm_output
+    return Shot(snapshot([choices, llm_output], camera.unfold), camera.texts)
+
+
+def take_partial(response: Any) -> Shot | None:
+    """
+    Write down what had come of an answer that broke off; None when nothing had.
+
+    LangChain makes an empty message for an error, with the whole reply in its metadata.
+    """
+    prompts = response.generations if response is not None else None
+    if not prompts or not prompts[0]:
+        return None
+    message = getattr(prompts[0][0], "message", None)
+    if message is not None and not any(map(message.__dict__.get, _ANSWERED)):
+        return None
+    return take_answer(response)
+
+
+@final
+class _Camera:
+    __slots__ = ("texts",)
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def unfold(self, value: Any) -> Any:
+        kind = type(value)
+        try:
+            shape = _shapes[kind]
+        except KeyError:
+            shape = _remember(kind)
+        return shape(self, value)
+
+    def message(self, message: Any) -> dict[str, Any]:
+        fields = message.__dict__
+        role = ROLES.get(fields["type"]) or fields.get("role") or fields["type"]
+        if is_plain(fields):
+            return {"role": role, "content": fields["content"]}
+        return self._marked(role, fields)
+
+    def choice(self, generation: Any) -> dict[str, Any]:
+        fields = generation.__dict__
+        if "message" not in fields:
+            return {"text": fields["text"], "info": fields.get("generation_info")}
+        told = fields["message"].__dict__
+        marked = self._marked("assistant", told)
+        for name in _TOLD:
+            marked[name] = told.get(name)
+        if not told.get("response_metadata"):
+            marked["info"] = fields.get("generation_info")
+        return marked
+
+    def _marked(self, role: str, fields: dict[str, Any]) -> dict[str, Any]:
+        marked = {name: value for name in _KEPT if (value := fields.get(name))}
+        more = fields.get("additional_kwargs")
+        if more:
+            marked["more"] = {name: self._lighten(more[name]) for name in _MORE if name in more}
+        marked[MARK] = role
+        content = fields["content"]
+        marked["content"] = content if isinstance(content, str) else self._blocks(content)
+        return marked
+
+    def _blocks(self, content: Any) -> list[Any]:
+        return [
+            self._lighten(block)
+            if isinstance(block, dict) and block.get("type") != "text"
+            else block
+            for block in content
+        ]
+
+    def _lighten(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._refer(value) if len(value) > LONG_CHARS else value
+        if isinstance(value, dict):
+            return {key: self._lighten(item) for key, item in value.items()}
+        return value
+
+    def _refer(self, text: str) -> dict[str, int]:
+        self.texts.append(str.__str__(text))
+        return {LONG: len(self.texts) - 1}
+
+    def document(self, document: Any) -> dict[str, Any]:
+        fields = document.__dict__
+        written = {"text": fields["page_content"], "metadata": fields["metadata"]}
+        return {**written, "id": fields["id"]} if fields.get("id") is not None else written
+
+    def messages(self, prompt: Any) -> Any:
+        return prompt.__dict__["messages"]
+
+    def text(self, prompt: Any) -> Any:
+        return prompt.__dict__["text"]
+
+    def send(self, packet: Any) -> dict[str, Any]:
+        return {"node": packet.node, "arg": packet.arg}
+
+    def name(self, value: Any) -> str:
+        return type_name(value)
+
+    def other(self, value: Any) -> Any:
+        return unfold(value)
+
+
+def is_plain(fields: dict[str, Any]) -> bool:
+    """Say whether a message is no more than a role and a text."""
+    if not isinstance(fields["content"], str) or fields["type"] == "remove":
+        return False
+    more = fields.get("additional_kwargs")
+    if more and any(more.get(name) is not None for name in _MORE):
+        return False
+    return not any(map(fields.get, _KEPT))
+
+
+_Shape: TypeAlias = Callable[[_Camera, Any], Any]
+
+_SHAPES: Final[dict[tuple[str, str], _Shape]] = {
+    ("langchain_core.messages.base", "BaseMessage"): _Camera.message,
+    ("langchain_core.documents.base", "Document"): _Camera.document,
+    ("langchain_core.prompt_values", "ChatPromptValue"): _Camera.messages,
+    ("langchain_core.prompt_values", "StringPromptValue"): _Camera.text,
+    ("langgraph.types", "Send"): _Camera.send,
+    # What can run may hold keys and clients: its name says enough.
+    ("langchain_core.runnables.base", "Runnable"): _Camera.name,
+}
+
+_shapes: dict[type, _Shape] = {}
+
+
+def _remember(kind: type) -> _Shape:
+    if len(_shapes) >= MAX_KINDS:
+        _shapes.clear()
+    names = ((base.__module__, base.__qualname__) for base in kind.__mro__)
+    shape = next((_SHAPES[name] for name in names if name in _SHAPES), _Camera.other)
+    _shapes[kind] = shape
+    return shape

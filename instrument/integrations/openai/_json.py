@@ -7,12 +7,11 @@ Nothing here raises. What is not JSON reads as None, as `null` does: neither say
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import orjson
 
 from ...run import JSON
-from ...snapshot import plain
+from ...snapshot import plain, snapshot
 
 MAX_COUNT = 2**53 - 1
 """The largest token count, index or length that is believed; above it, JSON readers disagree."""
@@ -44,9 +43,9 @@ def _read_leniently(data: bytes) -> JSON:
         return None
 
 
-def write(value: Any) -> str:
-    """Write a plain JSON value as text."""
-    return orjson.dumps(value).decode()
+def write(value: JSON) -> str:
+    """Write a JSON value as text."""
+    return snapshot(value).decode()
 
 
 def text_of(value: JSON) -> str | None:

@@ -142,7 +142,7 @@ class AnswerReader:
         if not self._is_body:
             self._read(self._gathered())
         if self._events is None:
-            self._read_body(b"".join(self._pieces))
+            self._read_body(b"".join(self._pieces) if self._size_bytes <= MAX_BODY_BYTES else b"")
         else:
             self._read_event(*self._events.finish())
         return self._builder.answered()
@@ -185,15 +185,23 @@ class AnswerReader:
 
     def _read_lines(self, text: bytes, offset: int) -> None:
         lines, is_error = data_of(text)
-        joined = read(b"\n".join(lines))
-        if joined is not None:
-            self._take(joined, offset, is_error=is_error)
-            return
-        for line in lines:  # events that no empty line parts, [DONE], or what nobody can read
+        joined = b"\n".join(lines)
+        chunk = read(joined)
+        if isinstance(chunk, dict):
+            self._take(chunk, offset, is_error=is_error)
+        elif is_error:
+            said = chunk if isinstance(chunk, str) else joined.decode("utf-8", "replace")
+            self._take({"error": said or "error"}, offset, is_error=True)
+        else:
+            self._read_each(lines, offset)
+
+    def _read_each(self, lines: list[bytes], offset: int) -> None:
+        """Read `[DONE]`, and events that no empty line parts."""
+        for line in lines:
             if line.lstrip().startswith(_DONE):
                 self._builder.done = True
                 return
-            self._take(read(line), offset, is_error=is_error)
+            self._take(read(line), offset, is_error=False)
 
     def _take(self, chunk: JSON, offset: int, *, is_error: bool) -> None:
         if isinstance(chunk, dict):

@@ -62,6 +62,8 @@ def as_v4(run_id: UUID) -> str:
     Time-ordered ids (UUIDv7) stay as unique as they are, the same id always gives the same, and no
     table is needed to find the run again.
     """
+    if run_id.version == 4:
+        return str(run_id)
     digits = f"{run_id.int:032x}"
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
@@ -92,7 +94,14 @@ class OpenRun:
         "trace_id",
     )
 
-    def __init__(self, recorder: Recorder, kind: Kind, name: str, parent: Place | None) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        kind: Kind,
+        name: str,
+        parent: Place | None,
+        run_id: str | None = None,
+    ) -> None:
         self._t0 = recorder.clock()
         self.started_at = recorder.now()
         self._recorder = recorder
@@ -100,7 +109,7 @@ class OpenRun:
         self.pid = recorder.pid
         self.kind = kind
         self.name = name
-        self.id = recorder.new_id()
+        self.id = run_id or recorder.new_id()
         self.bound = bound.get()
         if parent is None:
             self.parent_id = None
@@ -254,9 +263,11 @@ class Recorder:
         """Begin a run where we are: under the current one, or under another integration's."""
         return OpenRun(self, kind, name, surroundings().parent)
 
-    def begin_under(self, parent: Place | None, kind: Kind, name: str) -> OpenRun:
-        """Begin a run under *parent*, or as a root when that is None."""
-        return OpenRun(self, kind, name, parent)
+    def begin_under(
+        self, parent: Place | None, kind: Kind, name: str, run_id: str | None = None
+    ) -> OpenRun:
+        """Begin a run under *parent*, or as a root when that is None; its id is a UUIDv4."""
+        return OpenRun(self, kind, name, parent, run_id)
 
     def sample(self) -> bool:
         """Decide whether a new tree is recorded."""

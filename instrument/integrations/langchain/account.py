@@ -79,8 +79,11 @@ class Account:
     @property
     def size_bytes(self) -> int:
         """What it weighs in the queue."""
-        shots = (shot.size_bytes for shot in (self.given, self.output) if shot is not None)
-        return sum(shots) + len(self.params or b"") + self.absorbed_bytes
+        size_bytes = len(self.params or b"") + self.absorbed_bytes
+        for shot in (self.given, self.output):
+            if shot is not None:
+                size_bytes += shot.size_bytes
+        return size_bytes
 
     # ---- from here on: the worker's thread ----
 

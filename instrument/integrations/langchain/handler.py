@@ -11,7 +11,8 @@ from langchain_core.callbacks.base import BaseCallbackHandler
 from ... import recorder as recorders
 from ...context import UNBOUND, Bound, bind
 from ...guard import guard
-from ...recorder import Recorder
+from ...recorder import MAX_MESSAGE_CHARS, Recorder
+from ...run import Error
 from .shots import take, take_answer, take_partial
 from .tracing import Source, begin, fail, finish, registry
 
@@ -77,7 +78,7 @@ class CallbackHandler(BaseCallbackHandler):
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **told: Any) -> None:
         """End it."""
         with guard("end a chain"):
-            finish(run_id, take, outputs, told.get("inputs"))
+            finish(run_id, take, outputs, given=told.get("inputs"))
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
         """End it with what it raised."""
@@ -133,7 +134,7 @@ class CallbackHandler(BaseCallbackHandler):
     def on_tool_end(self, output: Any, *, run_id: UUID, **told: Any) -> None:
         """End a tool; a message may say that it failed."""
         with guard("end a tool"):
-            finish(run_id, take, output)
+            finish(run_id, take, output, said=tool_error(output))
 
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
         """End a tool with what it raised."""
@@ -172,6 +173,13 @@ class CallbackHandler(BaseCallbackHandler):
     def __reduce__(self) -> tuple[Any, ...]:
         starts = self._source.recorder is newest
         return _again, (self._source.said, starts)
+
+
+def tool_error(output: Any) -> Error | None:
+    """Read the failure that a tool reports to the model in a message, instead of raising it."""
+    if getattr(output, "status", None) != "error":
+        return None
+    return Error(message=str(output.content)[:MAX_MESSAGE_CHARS], type="ToolError")
 
 
 def handler_for(recorder: Callable[[], Recorder | None], said: Bound = UNBOUND) -> CallbackHandler:

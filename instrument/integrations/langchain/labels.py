@@ -21,15 +21,18 @@ AGENTS: Final = frozenset({"AgentExecutor", "PlanAndExecute"})
 
 USER_KEYS: Final = ("user_id",)
 THREAD_KEYS: Final = ("thread_id", "session_id", "conversation_id")
+WHO_KEYS: Final = frozenset({*USER_KEYS, *THREAD_KEYS, "user_props"})
 
-METADATA_KEYS: Final = (
-    "agent_name",
-    "lc_agent_name",
-    "lc_source",
-    "langgraph_node",
-    "langgraph_step",
-    "langgraph_checkpoint_ns",
-    "ls_retriever_name",
+METADATA_KEYS: Final = frozenset(
+    {
+        "agent_name",
+        "lc_agent_name",
+        "lc_source",
+        "langgraph_node",
+        "langgraph_step",
+        "langgraph_checkpoint_ns",
+        "ls_retriever_name",
+    }
 )
 """
 What is kept of LangChain's metadata, whose other keys may hold anything.
@@ -55,6 +58,8 @@ NOBODY: Final = Who()
 
 def read_who(values: Mapping[str, Any]) -> Who:
     """Find the user and the thread in metadata or in `configurable`."""
+    if WHO_KEYS.isdisjoint(values):
+        return NOBODY
     props = values.get("user_props")
     return Who(
         _first_id(values, USER_KEYS),
@@ -144,6 +149,6 @@ def kept_metadata(metadata: Mapping[str, Any]) -> dict[str, JSON]:
     """Keep what is known to be harmless, and only scalars."""
     return {
         key: value
-        for key in METADATA_KEYS
-        if isinstance(value := metadata.get(key), (str, int, float, bool))
+        for key, value in metadata.items()
+        if key in METADATA_KEYS and isinstance(value, (str, int, float, bool))
     }

@@ -40,27 +40,29 @@ ROLES: Final = {
     "FunctionMessageChunk": "function",
 }
 
-_KEPT = ("tool_calls", "invalid_tool_calls", "tool_call_id", "name", "status")
 _TOLD = ("usage_metadata", "response_metadata")
-_MORE = ("refusal", "function_call", "tool_calls", "audio", "reasoning_content", "__openai_role__")
+_MORE = frozenset(
+    {"refusal", "function_call", "tool_calls", "audio", "reasoning_content", "__openai_role__"}
+)
 _ANSWERED = ("content", "tool_calls", "invalid_tool_calls", "additional_kwargs")
 _NOTHING: list[str] = []
 
 
 @final
 class Shot:
-    """One value as it was: JSON, and the long texts that the JSON refers to by number."""
+    """
+    One value as it was: JSON, and the long texts that the JSON refers to by number.
 
-    __slots__ = ("data", "texts")
+    Attributes:
+        size_bytes: What it weighs in the queue.
+    """
+
+    __slots__ = ("data", "size_bytes", "texts")
 
     def __init__(self, data: Snapshot, texts: list[str] = _NOTHING) -> None:
         self.data = data
         self.texts = texts
-
-    @property
-    def size_bytes(self) -> int:
-        """What it weighs in the queue."""
-        return len(self.data) + sum(map(len, self.texts))
+        self.size_bytes = len(data) + sum(map(len, texts)) if texts else len(data)
 
 
 def take(value: Any) -> Shot:
@@ -111,10 +113,14 @@ class _Camera:
 
     def message(self, message: Any) -> dict[str, Any]:
         fields = message.__dict__
-        role = ROLES.get(fields["type"]) or fields.get("role") or fields["type"]
-        if is_plain(fields):
-            return {"role": role, "content": fields["content"]}
-        return self._marked(role, fields)
+        role, text = ROLES.get(fields["type"]), fields["content"]
+        if role is None or not isinstance(text, str) or fields.get("name") or _says_more(fields):
+            return self._marked(role or fields.get("role") or fields["type"], fields)
+        if role == "tool" and fields["status"] != "error":
+            return {"role": role, "content": text, "tool_call_id": fields["tool_call_id"]}
+        if role == "tool" or fields.get("tool_calls") or fields.get("invalid_tool_calls"):
+            return self._marked(role, fields)
+        return {"role": role, "content": text}
 
     def choice(self, generation: Any) -> dict[str, Any]:
         fields = generation.__dict__
@@ -129,13 +135,19 @@ class _Camera:
         return marked
 
     def _marked(self, role: str, fields: dict[str, Any]) -> dict[str, Any]:
-        marked = {name: value for name in _KEPT if (value := fields.get(name))}
-        more = fields.get("additional_kwargs")
+        get, content = fields.get, fields["content"]
+        marked = {
+            MARK: role,
+            "content": content if isinstance(content, str) else self._blocks(content),
+            "tool_calls": get("tool_calls"),
+            "invalid_tool_calls": get("invalid_tool_calls"),
+            "tool_call_id": get("tool_call_id"),
+            "name": get("name"),
+            "status": get("status"),
+        }
+        more = get("additional_kwargs")
         if more:
-            marked["more"] = {name: self._lighten(more[name]) for name in _MORE if name in more}
-        marked[MARK] = role
-        content = fields["content"]
-        marked["content"] = content if isinstance(content, str) else self._blocks(content)
+            marked["more"] = {name: self._lighten(more[name]) for name in more if name in _MORE}
         return marked
 
     def _blocks(self, content: Any) -> list[Any]:
@@ -178,14 +190,11 @@ class _Camera:
         return unfold(value)
 
 
-def is_plain(fields: dict[str, Any]) -> bool:
-    """Say whether a message is no more than a role and a text."""
-    if not isinstance(fields["content"], str) or fields["type"] == "remove":
-        return False
+def _says_more(fields: dict[str, Any]) -> bool:
     more = fields.get("additional_kwargs")
-    if more and any(more.get(name) is not None for name in _MORE):
+    if not more:
         return False
-    return not any(map(fields.get, _KEPT))
+    return any(value is not None and name in _MORE for name, value in more.items())
 
 
 _Shape: TypeAlias = Callable[[_Camera, Any], Any]

@@ -176,9 +176,10 @@ def begin(
     if HIDDEN in (told.get("tags") or ()):
         node.place, node.agent = (None, None) if above is None else (above.place, above.agent)
     else:
-        _place(node, kind, serialized, told)
-    if node.run is not None:
-        _number(node.run, run_id)
+        name = run_name(kind, serialized, told)
+        if kind == "chain" and _is_agent(node, name, told):
+            kind = "agent"
+        _place(node, kind, name, run_id, told)
     if not registry.add(run_id, node):
         return None
     inside = scope.get()
@@ -187,40 +188,32 @@ def begin(
     return node if node.account is not None else None
 
 
-def _place(node: Node, kind: Kind, serialized: Any, told: Mapping[str, Any]) -> None:
-    """Give the run its kind, its name, its parent, and for whom it is made."""
-    above, metadata = node.above, told.get("metadata") or {}
-    name = run_name(kind, serialized, told)
-    if kind == "chain" and _is_agent(node, name, metadata):
-        kind = "agent"
-    elif above is not None and kind == "llm":
-        node.agent = above.agent
-    node.run = run = node.recorder.begin_under(find_place(above), kind, name)
-    node.place = run
-    identify(node, metadata)
-    if run.sampled:
-        tags = clean_tags(told.get("tags"))
-        node.account = Account(kind, tags, kept_metadata(metadata))
-
-
-def _is_agent(node: Node, name: str, metadata: Mapping[str, Any]) -> bool:
-    node.agent = agent_key(metadata)
+def _is_agent(node: Node, name: str, told: Mapping[str, Any]) -> bool:
+    node.agent = agent_key(told.get("metadata") or {})
     outer = None if node.above is None else node.above.agent
     return name in AGENTS or (node.agent is not None and node.agent != outer)
 
 
-def _number(run: OpenRun, run_id: UUID) -> None:
+def _place(node: Node, kind: Kind, name: str, run_id: UUID, told: Mapping[str, Any]) -> None:
+    """Begin the recorder's own run, under the right parent, and say for whom it is made."""
+    metadata = told.get("metadata") or {}
+    if kind != "chain" and kind != "agent" and node.above is not None:
+        node.agent = node.above.agent
+    place = find_place(node.above)
+    node.place = node.run = run = node.recorder.begin_under(place, kind, name, _id_for(run_id))
+    identify(node, run, metadata)
+    if run.sampled:
+        node.account = Account(kind, clean_tags(told.get("tags")), kept_metadata(metadata))
+
+
+def _id_for(run_id: UUID) -> str | None:
     """
-    Give the run LangChain's own id, as a UUIDv4.
+    Give the run LangChain's own id, as a UUIDv4; None lets the recorder make one.
 
     Whoever has LangChain's id can then send feedback on the run; see `recorder.as_v4`. An id that
     the application uses again is left to its first run.
     """
-    if run_id in registry.closed:
-        return
-    run.id = as_v4(run_id)
-    if run.parent_id is None:
-        run.trace_id = run.id
+    return None if run_id in registry.closed else as_v4(run_id)
 
 
 def find_above(parent_run_id: UUID | None) -> Node | None:
@@ -254,15 +247,13 @@ def find_place(above: Node | None) -> Place | None:
     return place
 
 
-def identify(node: Node, metadata: Mapping[str, Any]) -> None:
+def identify(node: Node, run: OpenRun, metadata: Mapping[str, Any]) -> None:
     """
     Say for whom the run is made: LangChain's metadata, over it the handler's, over it the context.
 
     What a run does not say, it has from the run above.
     """
-    run, above = node.run, node.above
-    assert run is not None
-    own = read_who(metadata)
+    above, own = node.above, read_who(metadata)
     node.seen = bound.get()
     if above is None:
         if own.user_id is None or own.thread_id is None:
@@ -300,18 +291,28 @@ def adopt(node: Node, source: Source) -> None:
         node.run.bound = _lay(node)
 
 
-def finish(run_id: UUID, write: Callable[[Any], Shot], output: Any, given: Any = None) -> None:
-    """End a run with its output, as *write* writes it down; a stream is *given* its input late."""
+def finish(
+    run_id: UUID,
+    write: Callable[[Any], Shot],
+    output: Any,
+    *,
+    given: Any = None,
+    said: Error | None = None,
+) -> None:
+    """
+    End a run with its output, as *write* writes it down.
+
+    A stream is *given* its input late, and a tool may have *said* in its output that it failed.
+    """
     node = registry.close(run_id)
     if node is None:
         return
     if node.account is not None:
         with guard("read an output"):
+            node.account.error = said
             node.account.output = write(output)
             if given is not None:
                 node.account.given = take(given)
-            if getattr(output, "status", None) == "error":
-                node.account.error = Error(str(getattr(output, "content", "")), "ToolError")
     node.end()
 
 

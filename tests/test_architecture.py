@@ -10,21 +10,20 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "instrument"
 
 LAYERS = (
-    ("run",),
-    ("guard", "snapshot", "codec", "tree", "identity"),
-    ("context", "exporters._base", "exporters._text"),
-    ("recorder",),
-    ("privacy", "transport"),
-    ("exporters", "integrations", "store", "terminal"),
-    ("config",),
-    ("client",),
-    ("scope", "testing", "launch"),
-    ("cli", "_bootstrap", ""),
+    ("run", "guard", "snapshot", "codec", "identity", "media", "tree"),
+    ("context", "exporters._base"),
+    ("recorder", "privacy"),
+    ("transport",),
+    ("exporters", "integrations"),
+    ("config", "questions", "figures", "store"),
+    ("client", "scope", "testing", "terminal"),
+    ("launch", "cli", "_bootstrap", ""),
     ("__main__",),
 )
 """From the bottom up. A folder stands for all of its modules, and "" for the package itself."""
 
 READ_THE_ENVIRONMENT = {"config", "cli", "launch", "_bootstrap.sitecustomize"}
+STRANGERS = {"exporters", "integrations"}
 NEVER_AT_THE_TOP = {"openai", "langchain_core", "httpx", "httpx2", "sqlite3", "asyncio"}
 
 
@@ -95,12 +94,11 @@ def test_every_module_has_a_layer():
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_imports_point_down(module):
-    """A module imports from the layers below it, and from its own folder."""
+    """A module imports from its own layer and those below it, and from its own folder."""
     for imported in ours(module, MODULES[module]):
         same_folder = folder(module) and folder(module) == folder(imported)
-        below = layer(imported) < layer(module)
 
-        assert same_folder or below, f"{module} imports {imported}"
+        assert same_folder or layer(imported) <= layer(module), f"{module} imports {imported}"
 
 
 def test_no_cycles():
@@ -110,14 +108,18 @@ def test_no_cycles():
     TopologicalSorter(graph).prepare()
 
 
-def test_exporters_and_integrations_are_strangers():
-    """A destination knows no SDK, an SDK no destination, and neither knows its neighbours."""
-    for module, tree in MODULES.items():
-        for imported in ours(module, tree):
-            if {folder(module), folder(imported)} <= {"exporters", "integrations"}:
-                assert imported.rpartition(".")[2].startswith("_") or (
-                    module.split(".")[:2] == imported.split(".")[:2] or imported == folder(module)
-                ), f"{module} imports {imported}"
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_destinations_and_sdks_are_strangers(module):
+    """A destination knows no SDK and no other destination, an SDK neither; all share helpers."""
+    if folder(module) not in STRANGERS or module in STRANGERS:
+        return
+    for imported in ours(module, MODULES[module]):
+        shared = "._" in imported or imported in STRANGERS
+        same = imported.split(".")[:2] == module.split(".")[:2]
+        other_side = folder(imported) in STRANGERS - {folder(module)}
+
+        assert not other_side, f"{module} imports {imported}"
+        assert folder(imported) not in STRANGERS or shared or same, f"{module} imports {imported}"
 
 
 def test_httpx_has_one_user():
@@ -142,10 +144,12 @@ def test_sdks_are_never_imported():
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_heavy_modules_are_imported_late(module):
-    """What is heavy or optional is imported inside the function that needs it."""
+    """What is heavy or optional is imported late: in a function, or a module imported in one."""
     body = [node for node in MODULES[module].body if isinstance(node, (ast.Import, ast.ImportFrom))]
     tops = {name.partition(".")[0] for name in imports(module, ast.Module(body, []))}
 
+    if module == "integrations.langchain.handler":
+        tops -= {"langchain_core"}  # its classes are the bases of ours; nothing imports it early
     assert not tops & NEVER_AT_THE_TOP
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias, final
 
-from .tree import Status
+from ..tree import Status
 
 Field: TypeAlias = Literal[
     "model", "user_id", "thread_id", "tag", "status", "kind", "provider", "name"

@@ -14,9 +14,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+from ..codec import Storable, decode
+from ..exporters._sqlite_schema import BUSY_SECONDS, MIGRATIONS, Refused, check, connect, pragma
+from ..run import Feedback, Run
+from ..tree import Tree, grow
 from . import figures
-from .codec import Storable, decode
-from .exporters._sqlite_schema import BUSY_SECONDS, MIGRATIONS, Refused, check, connect, pragma
 from .questions import (
     EVERYTHING,
     Bucket,
@@ -27,8 +29,6 @@ from .questions import (
     Totals,
     Value,
 )
-from .run import Feedback, Run
-from .tree import Tree, grow
 
 if TYPE_CHECKING:
     from sqlite3 import Connection

@@ -81,8 +81,8 @@ def script(server: FakeOpenAI) -> None:
     """Say what the fake server answers, in the order of the calls."""
     server.reply(text="Oslo is the capital of Norway.", delay=0.05)
     server.reply(text="One, two, three, four, five.", delay=0.02, pace=0.01)
-    server.reply(tool_calls=[{"name": "weather", "arguments": {"town": "Oslo"}}])
-    server.reply(text="Put on a coat: it is 4 °C in Oslo, under a clear sky.")
+    server.reply(tool_calls=[{"name": "weather", "arguments": {"town": "Oslo"}}], delay=0.04)
+    server.reply(delay=0.06, text="Put on a coat: it is 4 °C in Oslo, under a clear sky.")
 
 
 def connect(stack: ExitStack) -> OpenAI:
@@ -103,6 +103,7 @@ def main() -> None:
             streamed(client)
             print(forecast(client, "Do I need a coat in Oslo?"))
     instrument.flush()
+    sys.stdout.flush()  # what was printed so far stands above what `show` prints
     subprocess.run([sys.executable, "-m", "instrument", "show"], check=True)
 
 

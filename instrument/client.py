@@ -1,0 +1,247 @@
+"""The composition root, and the only module with a mutable global: what `instrument()` put up."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from typing import Any, Literal, final
+
+from . import config, integrations
+from . import recorder as recorders
+from .guard import guard, logger, notices
+from .privacy import filter_for
+from .recorder import Note, Recorder
+from .run import ConfigError, Feedback
+from .transport import Bounds, Flushed, Transport
+
+EXIT_SECONDS = 5.0
+"""How long the end of the process waits for deliveries, in seconds."""
+
+
+@final
+class Client:
+    """What `instrument()` puts up: a recorder, a transport, and the patches on the SDKs."""
+
+    def __init__(self, settings: config.Settings) -> None:
+        self.settings = settings
+        self.transport = Transport(
+            settings.exporters,
+            process=filter_for(capture_content=settings.capture_content, redact=settings.redact),
+            bounds=Bounds(flush_interval=settings.flush_interval),
+        )
+        self.recorder = Recorder(
+            self.transport.publish, sample_rate=settings.sample_rate, user_id=settings.user_id
+        )
+        self._undo: list[Callable[[], None]] = []
+
+    def install(self) -> None:
+        """Begin to trace."""
+        self._undo = integrations.install_all(self.recorder)
+        recorders.installed.append(self.recorder)
+
+    def uninstall(self) -> None:
+        """Trace nothing new, and take back what is still ours; what runs now ends as it would."""
+        self.recorder.enabled = False
+        if self.recorder in recorders.installed:
+            recorders.installed.remove(self.recorder)
+        while self._undo:
+            with guard("take back a patch"):
+                self._undo.pop()()
+
+
+_client: Client | None = None
+
+
+def instrument(
+    *,
+    exporters: Sequence[str | config.AnyExporter] | None = None,
+    user_id: str | None = None,
+    capture_content: bool | None = None,
+    redact: config.Redact | None = None,
+    sample_rate: float | None = None,
+    flush_interval: float | None = None,
+) -> None:
+    """
+    Trace every OpenAI and LangChain call of this process from now on.
+
+    Call it once, anywhere: before or after the SDKs are imported and their clients are made. A
+    second call changes nothing. What is left out comes from the environment, else the default.
+
+    Args:
+        exporters: Where runs go: names or exporter objects. By default every backend whose key is
+            in the environment, else the local store.
+        user_id: The user of every run for which nothing nearer names one.
+        capture_content: False keeps prompts, answers and their like out of every destination.
+        redact: Called with each piece of content, a JSON value, before any destination; returns
+            what may leave. When it raises, the content is dropped.
+        sample_rate: Share of trees that are recorded, 0.0 to 1.0.
+        flush_interval: Seconds that a run waits at most before it is sent.
+
+    Raises:
+        ConfigError: A setting cannot be used; the sentence says the remedy.
+    """
+    options = {name: value for name, value in locals().items() if value is not None}
+    if config.disabled():
+        return
+    if _client is not None and _client.recorder.enabled:
+        if options:
+            notices.say(
+                "instrument() called again",
+                "instrument() is on already and its settings stay: call uninstrument() first",
+            )
+        return
+    _start(config.read(options))
+
+
+def _start(settings: config.Settings) -> None:
+    global _client
+    before, _client = _client, Client(settings)
+    if before is not None:
+        before.transport.shutdown(EXIT_SECONDS)
+    else:
+        atexit.register(_at_exit)
+    _client.install()
+    _say_where(settings)
+
+
+def uninstrument() -> None:
+    """
+    Stop tracing: SDKs are as they were, and what was recorded is delivered.
+
+    Runs that are open stay so until they end, and are delivered then.
+    """
+    if _client is not None:
+        _client.uninstall()
+        _client.transport.flush(EXIT_SECONDS)
+
+
+def flush(timeout: float = EXIT_SECONDS) -> Flushed:
+    """
+    Deliver what is recorded, now.
+
+    Args:
+        timeout: Seconds to wait at most.
+
+    Returns:
+        How many items were delivered, still wait, and were dropped meanwhile.
+    """
+    if _client is None:
+        return Flushed(delivered=0, pending=0, dropped=0)
+    return _client.transport.flush(timeout)
+
+
+def shutdown(timeout: float = EXIT_SECONDS) -> Flushed:
+    """
+    Stop tracing, deliver what is recorded, and end the worker. Runs at exit by itself.
+
+    Args:
+        timeout: Seconds to wait at most; what is not delivered by then is dropped and counted.
+    """
+    if _client is None:
+        return Flushed(delivered=0, pending=0, dropped=0)
+    _client.uninstall()
+    return _client.transport.shutdown(timeout)
+
+
+def stats() -> dict[str, Any]:
+    """
+    Say what became of everything that was recorded.
+
+    Returns:
+        The intake's and each exporter's ledger (accepted = delivered + queued + dropped by
+        reason), and our own failures by kind.
+    """
+    ledger = {} if _client is None else _client.transport.stats()
+    return {**ledger, "failures": dict(notices.counts)}
+
+
+def feedback(
+    run_id: str,
+    *,
+    thumb: Literal["up", "down"] | None = None,
+    score: float | None = None,
+    comment: str | None = None,
+    user_id: str | None = None,
+) -> None:
+    """
+    Say what somebody thought of a run, at any time after it.
+
+    Args:
+        run_id: Id of the run, as `trace` gives it.
+        thumb: `up` or `down`.
+        score: Any number; its scale is yours.
+        comment: What they said.
+        user_id: Who said it.
+
+    Raises:
+        ValueError: There is nothing in it, or *thumb* is another word.
+    """
+    if thumb is None and score is None and comment is None:
+        raise ValueError("an empty feedback says nothing: give thumb, score or comment")
+    if thumb not in {None, "up", "down"}:
+        raise ValueError(f"thumb is {thumb!r}: use 'up' or 'down'")
+    if _client is not None:
+        at = datetime.now(timezone.utc)
+        _client.transport.publish(
+            Note(
+                Feedback(
+                    run_id=str(run_id),
+                    at=at,
+                    thumb=thumb,
+                    score=score,
+                    comment=comment,
+                    user_id=user_id,
+                )
+            )
+        )
+
+
+def recorder() -> Recorder | None:
+    """Give the recorder that is on, if any."""
+    return recorders.installed[-1] if recorders.installed else None
+
+
+def start() -> Recorder | None:
+    """Put everything up from the environment alone, for whoever needs a recorder now."""
+    with guard("start"):
+        try:
+            instrument()
+        except ConfigError as error:
+            notices.say("wrong settings", "nothing is traced: %s", error)
+    return recorder()
+
+
+recorders.starters.append(start)
+
+
+def _say_where(settings: config.Settings) -> None:
+    """Say once on stderr where the runs are, when nobody chose a destination."""
+    names = ", ".join(exporter.name for exporter in settings.exporters)
+    logger.info("tracing to %s", names)
+    if settings.chosen or config.quiet():
+        return
+    path = getattr(settings.exporters[0], "path", "the local store")
+    with guard("say where the runs are"):
+        sys.stderr.write(
+            f"instrument: no key is set, so runs go to {path}; "
+            "see them with: python -m instrument show\n"
+        )
+
+
+def _at_exit() -> None:
+    if _client is not None:
+        with guard("deliver at exit"):
+            _client.transport.shutdown(EXIT_SECONDS)
+
+
+def _after_fork() -> None:
+    """In a forked child: what the parent has open stays the parent's."""
+    if _client is not None:
+        _client.recorder.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,52 @@
+"""Our failures stop in the guard: counted, said once, and without a word of content."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from instrument.guard import Notices, guard, notices
+
+
+@pytest.fixture
+def _lenient() -> None:
+    """Let the guard swallow, as it does in production."""
+    guard.strict = False
+
+
+@pytest.mark.usefixtures("_lenient")
+def test_swallowed_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """An exception of ours ends at the guard; each is counted and the first is logged."""
+    for _ in range(3):
+        with guard("do a thing"):
+            raise ValueError("the secret prompt")
+
+    assert notices.counts["failed to do a thing"] == 3
+    assert len(caplog.records) == 1
+    assert "ValueError at " in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.usefixtures("_lenient")
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_not_ours(error: type[BaseException]) -> None:
+    """What is no failure of ours passes."""
+    with pytest.raises(error), guard("do a thing"):
+        raise error
+
+
+def test_strict() -> None:
+    """In tests the guard lets everything through."""
+    with pytest.raises(ValueError, match="seen"), guard("do a thing"):
+        raise ValueError("seen")
+
+
+def test_levels(caplog: pytest.LogCaptureFixture) -> None:
+    """Different subjects are each said, a repeated one is not."""
+    said = Notices()
+    for subject in ("a", "b", "a"):
+        said.say(subject, "about %s", subject, level=logging.ERROR)
+
+    assert [record.getMessage() for record in caplog.records] == ["about a", "about b"]
+    assert said.counts == {"a": 2, "b": 1}

@@ -109,6 +109,11 @@ def quiet(env: Environment | None = None) -> bool:
     return value.strip().lower() not in _FALSE
 
 
+def variable(name: str) -> str | None:
+    """Read one variable, for a client that is made without `instrument()`; empty is unset."""
+    return os.environ.get(name) or None
+
+
 def exporter_names() -> list[str]:
     """Names of the exporters there are: the modules of that folder without an underscore."""
     found = (module.name for module in pkgutil.iter_modules(exporters.__path__))

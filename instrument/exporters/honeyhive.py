@@ -1,9 +1,10 @@
 """
 HoneyHive: one event for each ended run, in the session of its conversation or of its trace.
 
-Events go out in batches that may hold several sessions, each event with its own session id; a
-session is started once, by its first events. Feedback is an update of the event that it is about.
-A status 500 that names `event_ids` has stored those: only the others are sent again.
+Every event carries its session's id. The first events of a session go out by themselves, with
+`is_single_session` and the session's name, source and user, which starts it; later ones share their
+batches with other sessions. Feedback is an update of the event that it is about. A status 500 that
+names `event_ids` has stored those: only the others are sent again.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ Routes: TypeAlias = Literal["legacy", "v1"]
 Fields: TypeAlias = "dict[str, JSON]"
 
 BATCH: Mapping[Routes, str] = {"legacy": "/events/batch", "v1": "/v1/events/batch"}
-SESSION: Mapping[Routes, str] = {"legacy": "/session/start", "v1": "/v1/sessions"}
 UPDATE: Mapping[Routes, str] = {"legacy": "/events", "v1": "/v1/events"}
+SINGLE: Mapping[Routes, str] = {"legacy": "is_single_session", "v1": "single_session"}
 
 MAX_SESSIONS = 10_000
-"""Sessions that are known to be started; an older one would be started again, which does nothing."""
+"""Sessions that are known to be started; an older one is started again, under the same id."""
 
 NAMESPACE = uuid.UUID("3f0c2b52-6a0e-5c0b-9a54-0f6a51e5b7d1")
 """What session ids are derived in, from threads and traces."""
@@ -120,30 +121,19 @@ class HoneyHive:
         return isinstance(item, Feedback) or (isinstance(item, Run) and item.duration is not None)
 
     def encode(self, items: Sequence[Item], started: Container[str]) -> Encoded:
-        """Write the sessions that are new, then one batch of events, then each feedback."""
+        """Write a batch for each session that is new, one for all others, then each feedback."""
         runs = [item for item in items if isinstance(item, Run)]
-        requests = [self._start(session, of) for session, of in self._new_sessions(runs).items()]
-        if runs:
-            requests.append(self._batch(runs))
+        groups: dict[str | None, list[Run]] = {}
+        for run in runs:
+            session = session_of(run)
+            groups.setdefault(None if session in self._started else session, []).append(run)
+        requests = [self._batch(session, of) for session, of in groups.items()]
         feedback = [item for item in items if isinstance(item, Feedback)]
         requests += [self._update(item) for item in feedback if said(item)]
         unsaid = sum(not said(item) for item in feedback)
         return Encoded(requests, Counter({"not_expressible": unsaid} if unsaid else {}))
 
-    def _new_sessions(self, runs: Sequence[Run]) -> dict[str, list[Run]]:
-        sessions: dict[str, list[Run]] = {}
-        for run in runs:
-            session = session_of(run)
-            if session not in self._started:
-                sessions.setdefault(session, []).append(run)
-        return sessions
-
-    def _start(self, session_id: str, runs: Sequence[Run]) -> Request:
-        session = {**self._where, **session_fields(session_id, runs)}
-        fields: JSON = {"session": session} if self._routes == "legacy" else session
-        return Request(self._url + SESSION[self._routes], body(fields), (), self._headers)
-
-    def _batch(self, runs: Sequence[Run]) -> Request:
+    def _batch(self, new_session: str | None, runs: Sequence[Run]) -> Request:
         # Parents began before their children, or with them and took longer.
         ordered = sorted(runs, key=lambda run: (run.started_at, -(run.duration or 0.0)))
         children = children_of(ordered)
@@ -151,9 +141,15 @@ class HoneyHive:
             {**self._where, **event(run), **known(children_ids=children.get(run.id))}
             for run in ordered
         ]
-        return Request(
-            self._url + BATCH[self._routes], body({"events": events}), ordered, self._headers
-        )
+        fields: Fields = {"events": events}
+        if new_session is not None:
+            fields[SINGLE[self._routes]] = True
+            source = self._where["source"]
+            fields["session_properties"] = {
+                **session_fields(new_session, ordered),
+                "source": source,
+            }
+        return Request(self._url + BATCH[self._routes], body(fields), ordered, self._headers)
 
     def _update(self, item: Feedback) -> Request:
         path, fields = UPDATE[self._routes], feedback_fields(item)
@@ -164,18 +160,18 @@ class HoneyHive:
         return Request(self._url + path, body(fields), [item], self._headers, "PUT")
 
     def verdict(self, request: Request, response: Response) -> Verdict | None:
-        """Remember a session that is started; after a 500, find the events that are stored."""
-        if request.url.endswith(SESSION[self._routes]):
-            if 200 <= response.status < 300:
-                self._remember(request)
+        """Remember a session that has events; after a 500, find those that are stored."""
+        if request.method == "PUT":
             return None
-        if response.status != 500 or request.method == "PUT":
-            return None
-        return stored(request.items, response.body)
+        verdict = stored(request.items, response.body) if response.status == 500 else None
+        if verdict is not None or 200 <= response.status < 300:
+            self._remember(request.items)
+        return verdict
 
-    def _remember(self, request: Request) -> None:
-        sent = orjson.loads(request.body)
-        self._started[sent.get("session", sent)["session_id"]] = None
+    def _remember(self, items: Sequence[Item]) -> None:
+        for item in items:
+            if isinstance(item, Run):
+                self._started[session_of(item)] = None
         while len(self._started) > MAX_SESSIONS:
             self._started.popitem(last=False)
 
@@ -215,8 +211,8 @@ def canonical(text: str) -> str | None:
 
 
 def session_fields(session_id: str, runs: Sequence[Run]) -> Fields:
-    """Describe a session by the first runs of it."""
-    earliest = min(runs, key=lambda run: (run.started_at, run.parent_id is not None))
+    """Describe a session by the first runs of it, which are in the order of their beginning."""
+    earliest = runs[0]
     users = (user_of(run) for run in runs)
     thread = earliest.thread_id
     return known(

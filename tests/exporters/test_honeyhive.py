@@ -43,10 +43,8 @@ from tests.fakes import honeyhive as fakes
 
 SCHEMAS = {
     ("POST", "/events/batch"): "honeyhive.events_batch.legacy",
-    ("POST", "/session/start"): "honeyhive.session_start.legacy",
     ("PUT", "/events"): "honeyhive.events_update.legacy",
     ("POST", "/v1/events/batch"): "honeyhive.v1_events_batch",
-    ("POST", "/v1/sessions"): "honeyhive.v1_sessions",
     ("PUT", f"/v1/events/{LLM}"): "honeyhive.v1_events_update",
 }
 
@@ -67,12 +65,9 @@ def exporter(**options: Any) -> HoneyHive:
 
 
 def events(runs: list[Run], **options: Any) -> list[dict[str, Any]]:
-    """Encode runs, and give the events of their batch."""
-    [batch] = [
-        post for post in posts(encode(exporter(**options), runs)) if post["url"].endswith("batch")
-    ]
-    found: list[dict[str, Any]] = batch["body"]["events"]
-    return found
+    """Encode runs, and give the events of all their batches."""
+    made = posts(encode(exporter(**options), runs))
+    return [event for post in made for event in post["body"]["events"]]
 
 
 def validate(post: dict[str, Any]) -> None:
@@ -101,15 +96,15 @@ def test_shared_samples(case: str) -> None:
     """
     Each agreed sample is met, but for the differences in the table.
 
-    The samples' session is one that the application named by a UUID, and is not started in them:
-    ours is started by the request before the events.
+    The samples' session is one that the application named by a UUID and that has been started.
     """
+    made, server = exporter(), fakes.HoneyHive()
+    deliver(made, [run(thread_id=SESSION)], server.answer)
     runs = [replace(each, thread_id=SESSION) for each in MAPPING[case]()]
-    made = posts(encode(exporter(), runs))
-    wanted = sample(case, "honeyhive")
+    requests, wanted = posts(encode(made, runs)), sample(case, "honeyhive")
 
-    assert [post["url"] for post in made[1:]] == [post["url"] for post in wanted]
-    for ours, theirs in zip(made[1:], wanted, strict=True):
+    assert [post["url"] for post in requests] == [post["url"] for post in wanted]
+    for ours, theirs in zip(requests, wanted, strict=True):
         for event in ours["body"]["events"]:
             extra = {name: event["metadata"].pop(name) for name in DIFFERS.get(case, {})}
             assert all(extra.values())
@@ -162,13 +157,30 @@ def test_session_is_started_once() -> None:
 
 
 def test_session_start_that_fails() -> None:
-    """A session whose start failed is started with the next events of it."""
+    """A session whose first events were refused is started with the next ones."""
     server, made = fakes.HoneyHive(key="other"), exporter()
     deliver(made, [run()], server.answer, tries=1)
     server.key = "key"
     deliver(made, [run()], server.answer, tries=1)
 
     assert list(server.starts.values()) == [1]
+
+
+@pytest.mark.parametrize("routes", ["legacy", "v1"])
+def test_single_session_only_where_there_is_one(routes: str) -> None:
+    """A request with the flag holds events of one session; known sessions share one without it."""
+    server, made = fakes.HoneyHive(), exporter(routes=routes)
+    threads = [run(thread_id=name) for name in ("a", "b", "a")]
+    first = posts(made.encode(threads, ()))
+    deliver(made, threads, server.answer)
+    second = posts(made.encode(threads, ()))
+    for post in (*first, *second):
+        validate(post)
+
+    flags = [[name for name in post["body"] if name.endswith("single_session")] for post in first]
+    assert [len(post["body"]["events"]) for post in first] == [2, 1]
+    assert flags == [[honeyhive.SINGLE[made._routes]]] * 2
+    assert [list(post["body"]) for post in second] == [["events"]]
 
 
 def test_known_sessions_are_bounded() -> None:
@@ -256,7 +268,7 @@ def test_empty_feedback() -> None:
 
 
 def test_every_item_is_in_one_request() -> None:
-    """A start of a session holds no item; every item is in one request."""
+    """Every item is in one request, whichever sessions they are of."""
     items = [*agent(), *chain(), Feedback(run_id=LLM, at=T0, thumb="up")]
 
     assert same_items(exporter().encode(items, ()), items)

@@ -43,25 +43,20 @@ class HoneyHive:
         if request.method == "PUT":
             event_id = path.rpartition("/")[2] if path.startswith("/v1/") else sent["event_id"]
             return self._update(event_id, sent)
-        if path in {"/session/start", "/v1/sessions"}:
-            return self._start(sent.get("session", sent))
         if path == "/events/batch":
             return self._batch(sent, all("project" in each for each in sent["events"]))
         if path == "/v1/events/batch":
             return self._batch(sent, not any("project" in each for each in sent["events"]))
         return fail(404, "Not Found")
 
-    def _start(self, session: dict[str, Any]) -> Response:
-        session_id = session["session_id"]
-        self.starts[session_id] += 1
-        kept = self.sessions.setdefault(session_id, {})
-        kept.update(session)
-        return ok(kept)
-
     def _batch(self, sent: dict[str, Any], good: bool) -> Response:
         events = sent["events"]
         if not events or not good:
             return fail(400, "invalid event")
+        if sent.get("is_single_session") or sent.get("single_session"):
+            session = sent["session_properties"]
+            self.starts[session["session_id"]] += 1
+            self.sessions.setdefault(session["session_id"], {}).update(session)
         keep, self.breaks_after = self.breaks_after, None
         for event in events[:keep]:
             self.events[event["event_id"]] = event

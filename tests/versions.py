@@ -36,8 +36,9 @@ class Environment:
 
 
 MATRIX = (
-    # openai before 1.56 hands httpx an argument that httpx 0.28 no longer takes.
-    Environment("openai-oldest", ("openai==1.30.0", "httpx<0.28")),
+    # 1.26 is the first that can ask for the usage of a stream. Before 1.56 it hands httpx an
+    # argument that httpx 0.28 no longer takes.
+    Environment("openai-oldest", ("openai==1.26.0", "httpx<0.28")),
     Environment("openai-1", ("openai<2",)),
     Environment("openai-2", ("openai<3",)),
     Environment("openai-3", ("openai<4",)),

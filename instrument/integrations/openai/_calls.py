@@ -158,7 +158,7 @@ def _begins(
     if said and said == slot.id:
         return False
     if said and slot.id:
-        if name:
-            return name != slot.name or slot.is_whole()
-        return not has_index and slot.is_whole()
+        if not name:
+            return not has_index and slot.is_whole()
+        return name != slot.name or slot.is_whole() or not (has_index or slot.arguments)
     return bool(name and slot.name) and not has_index and slot.is_whole()

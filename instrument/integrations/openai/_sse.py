@@ -27,11 +27,13 @@ class Splitter:
 
     Args:
         start: Offset of the first byte in the stream.
+        max_event_bytes: Size of one event that is given.
     """
 
-    __slots__ = ("_at", "_held", "_held_bytes", "_skip")
+    __slots__ = ("_at", "_held", "_held_bytes", "_max_bytes", "_skip")
 
-    def __init__(self, start: int = 0) -> None:
+    def __init__(self, start: int = 0, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_bytes = max_event_bytes
         self._at = start
         self._held: list[bytes] = []
         self._held_bytes = 0
@@ -47,12 +49,12 @@ class Splitter:
             self._held.clear()
             self._held_bytes = 0
         events = self._cut_lines(data) if b"\r" in data else self._cut(data)
-        return [event for event in events if len(event[0]) <= MAX_EVENT_BYTES]
+        return [(text.lstrip(b"\r\n"), at) for text, at in events if len(text) <= self._max_bytes]
 
     def finish(self) -> Event:
         """Give what is left: an event that no empty line ended."""
         rest = b"" if self._skip else b"".join(self._held)
-        return rest.rstrip(b"\r\n"), self._at + len(rest)
+        return rest.strip(b"\r\n"), self._at + len(rest)
 
     def _cut(self, data: bytes) -> list[Event]:
         """Cut at LF LF, which is what nearly everybody sends."""
@@ -87,7 +89,7 @@ class Splitter:
             return
         self._held.append(data)
         self._held_bytes += len(data)
-        if self._held_bytes <= MAX_EVENT_BYTES + _MAX_GAP_BYTES:
+        if self._held_bytes <= self._max_bytes + _MAX_GAP_BYTES:
             return
         tail = b"".join(self._held)[-_MAX_GAP_BYTES:]  # the empty line may be cut in two
         self._at += self._held_bytes - len(tail)
@@ -108,7 +110,7 @@ def data_of(event: bytes) -> tuple[list[bytes], bool]:
         name, _, value = line.partition(b":")
         if name == b"data":
             lines.append(value.removeprefix(b" "))
-        elif name == b"error":
+        elif name == b"error" and value:
             lines.append(value)
             is_error = True
         elif name == b"event":

@@ -185,23 +185,21 @@ class AnswerReader:
 
     def _read_lines(self, text: bytes, offset: int) -> None:
         lines, is_error = data_of(text)
-        joined = b"\n".join(lines)
-        chunk = read(joined)
-        if isinstance(chunk, dict):
-            self._take(chunk, offset, is_error=is_error)
-        elif is_error:
-            said = chunk if isinstance(chunk, str) else joined.decode("utf-8", "replace")
-            self._take({"error": said or "error"}, offset, is_error=True)
-        else:
-            self._read_each(lines, offset)
+        if not lines:
+            return
+        if is_error or not isinstance(read(lines[0]), dict):
+            lines = [b"\n".join(lines)]
+        for line in lines:  # more than one are events that no empty line parts
+            self._read_data(line, offset, is_error=is_error)
 
-    def _read_each(self, lines: list[bytes], offset: int) -> None:
-        """Read `[DONE]`, and events that no empty line parts."""
-        for line in lines:
-            if line.lstrip().startswith(_DONE):
-                self._builder.done = True
-                return
-            self._take(read(line), offset, is_error=False)
+    def _read_data(self, data: bytes, offset: int, *, is_error: bool) -> None:
+        chunk = read(data)
+        if is_error and not isinstance(chunk, dict):
+            chunk = {"error": data.decode("utf-8", "replace") or "error"}
+        if data.lstrip().startswith(_DONE):
+            self._builder.done = True
+        elif not self._builder.done:
+            self._take(chunk, offset, is_error=is_error)
 
     def _take(self, chunk: JSON, offset: int, *, is_error: bool) -> None:
         if isinstance(chunk, dict):

@@ -36,6 +36,12 @@ SINGLE: Mapping[Routes, str] = {"legacy": "is_single_session", "v1": "single_ses
 MAX_SESSIONS = 10_000
 """Sessions that are known to be started; an older one is started again, under the same id."""
 
+MAX_RESENDS = 3
+"""How often an event is sent again that was missing while others of its batch were stored."""
+
+NO_SUCH_EVENT = frozenset({404, 409})
+"""What an update is answered when the server does not have the event."""
+
 NAMESPACE = uuid.UUID("3f0c2b52-6a0e-5c0b-9a54-0f6a51e5b7d1")
 """What session ids are derived in, from threads and traces."""
 
@@ -115,6 +121,7 @@ class HoneyHive:
         if routes == "legacy":  # the v1 contract refuses a project
             self._where = {"project": project, "source": source}
         self._started: OrderedDict[str, None] = OrderedDict()
+        self._missed: Counter[str] = Counter()
 
     def wants(self, item: Item) -> bool:
         """Take ended runs and feedback."""
@@ -160,33 +167,49 @@ class HoneyHive:
         return Request(self._url + path, body(fields), [item], self._headers, "PUT")
 
     def verdict(self, request: Request, response: Response) -> Verdict | None:
-        """Remember a session that has events; after a 500, find those that are stored."""
+        """Remember sessions that have events; after a 500, find the events that are stored."""
         if request.method == "PUT":
-            return None
-        verdict = stored(request.items, response.body) if response.status == 500 else None
-        if verdict is not None or 200 <= response.status < 300:
+            gone = response.status in NO_SUCH_EVENT
+            return Verdict(0, Counter({"unknown_run": len(request.items)})) if gone else None
+        if 200 <= response.status < 300:
             self._remember(request.items)
-        return verdict
+            return None
+        ids = stored_ids(response.body) if response.status == 500 else None
+        return None if ids is None else self._half_stored(request.items, ids)
+
+    def _half_stored(self, items: Sequence[Item], ids: Container[str]) -> Verdict | None:
+        """
+        Send again what is missing, a few times.
+
+        A batch of which nothing is stored says more of the server than of the events, so it is left
+        to the lane; but an event that is missing again and again would hold up all others.
+        """
+        missing = [item for item in items if isinstance(item, Run) and item.id not in ids]
+        if len(missing) == len(items) and not all(item.id in self._missed for item in missing):
+            return None
+        self._missed.update(item.id for item in missing)
+        again = [item for item in missing if self._missed[item.id] <= MAX_RESENDS]
+        over = [item for item in items if isinstance(item, Run) and item not in again]
+        self._remember(over)
+        rejected = len(missing) - len(again)
+        return Verdict(len(over) - rejected, +Counter(rejected=rejected), again)
 
     def _remember(self, items: Sequence[Item]) -> None:
         for item in items:
             if isinstance(item, Run):
                 self._started[session_of(item)] = None
+                self._missed.pop(item.id, None)
         while len(self._started) > MAX_SESSIONS:
             self._started.popitem(last=False)
 
 
-def stored(items: Sequence[Item], reply: bytes) -> Verdict | None:
+def stored_ids(reply: bytes) -> frozenset[str] | None:
     """Read which events a server stored before it failed; None when it does not say."""
     try:
         ids = orjson.loads(reply)["event_ids"]
-        known_ids = {str(each) for each in ids}
     except (ValueError, TypeError, KeyError):
         return None
-    missing = [item for item in items if isinstance(item, Run) and item.id not in known_ids]
-    if len(missing) == len(items):
-        return None
-    return Verdict(len(items) - len(missing), Counter(), missing)
+    return frozenset(map(str, ids)) if isinstance(ids, list) else None
 
 
 def session_of(run: Run) -> str:

@@ -45,6 +45,9 @@ MAX_REMEMBERED = 1_000
 MAX_REMEMBERED_CHARS = 4_000_000
 """Characters of those texts, all together."""
 
+NO_SUCH_INTERACTION = frozenset({404, 409})
+"""What a feedback is answered when the server finds no interaction with its texts."""
+
 STEPS: frozenset[Kind] = frozenset({"tool", "retriever", "embedding"})
 """Kinds that are no interaction with a user by themselves."""
 
@@ -158,7 +161,9 @@ class Nebuly:
         return FEEDBACK, {"action": action, "metadata": metadata}
 
     def verdict(self, request: Request, response: Response) -> Verdict | None:
-        """Leave it to the lane: a reply says nothing more than its status."""
+        """Leave it to the lane, but for a feedback that the server could not match."""
+        if response.status in NO_SUCH_INTERACTION and request.url.endswith(FEEDBACK):
+            return Verdict(0, Counter({"unknown_run": len(request.items)}))
         return None
 
 

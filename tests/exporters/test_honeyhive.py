@@ -233,6 +233,31 @@ def test_half_stored_batch() -> None:
     assert len(server.posted) == 4
 
 
+def test_event_that_is_never_stored() -> None:
+    """An event that is missing again and again is given up, so that it holds up no others."""
+    server = fakes.HoneyHive(refused={LLM})
+    made = exporter()
+    counts = deliver(made, chain(), server.answer, tries=10)
+
+    assert counts == {"delivered": 2, "rejected": 1}
+    assert set(server.posted.values()) == {1}
+
+
+def test_server_that_stores_nothing() -> None:
+    """When nothing of a batch is stored the server is at fault, and the lane waits for it."""
+    server = fakes.HoneyHive(breaks_after=0)
+
+    assert deliver(exporter(), agent(), server.answer, tries=1) == {"waiting": 4}
+    assert deliver(exporter(), agent(), server.answer, tries=1) == {"delivered": 4}
+
+
+def test_feedback_on_an_unknown_event() -> None:
+    """A feedback on an event that the server does not have is counted, and stops nobody."""
+    said = Feedback(run_id=LLM, at=T0, thumb="up")
+
+    assert deliver(exporter(), [said], fakes.HoneyHive().answer) == {"unknown_run": 1}
+
+
 @pytest.mark.parametrize("reply", [b"", b"[]", b'{"event_ids": null}', b'{"event_ids": ["other"]}'])
 def test_500_that_says_nothing(reply: bytes) -> None:
     """After a 500 that names none of ours, the lane decides as for any other."""

@@ -312,6 +312,16 @@ def test_question_of_a_text_model() -> None:
     assert told["messages"] == [{"role": "user", "content": "Hi"}]
 
 
+def test_feedback_that_the_server_cannot_match() -> None:
+    """A feedback that matches nothing at the server is counted, and stops nobody."""
+    made, server = exporter(), fakes.Nebuly()
+    made.encode([Trace([run()])], ())
+
+    assert deliver(made, [Feedback(run_id=LLM, at=T0, score=5)], server.answer) == {
+        "unknown_run": 1
+    }
+
+
 def test_verdict_is_the_lanes() -> None:
     """A reply says no more than its status."""
     request = encode(exporter(), [run()]).requests[0]

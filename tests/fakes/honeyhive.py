@@ -24,6 +24,7 @@ class HoneyHive:
     Attributes:
         starts: How often each session was started.
         posted: How often each event was posted and stored, by its id.
+        refused: Events that are never stored.
         breaks_after: Store so many events of the next batch and fail on the others, as status 500.
     """
 
@@ -32,6 +33,7 @@ class HoneyHive:
     events: dict[str, dict[str, Any]] = field(default_factory=dict)
     starts: Counter[str] = field(default_factory=Counter)
     posted: Counter[str] = field(default_factory=Counter)
+    refused: set[str] = field(default_factory=set)
     breaks_after: int | None = None
 
     def answer(self, request: Request) -> Response:
@@ -58,10 +60,11 @@ class HoneyHive:
             self.starts[session["session_id"]] += 1
             self.sessions.setdefault(session["session_id"], {}).update(session)
         keep, self.breaks_after = self.breaks_after, None
-        for event in events[:keep]:
+        stored = [event for event in events[:keep] if event["event_id"] not in self.refused]
+        for event in stored:
             self.events[event["event_id"]] = event
             self.posted[event["event_id"]] += 1
-        ids = [event["event_id"] for event in events[:keep]]
+        ids = [event["event_id"] for event in stored]
         if len(ids) == len(events):
             return ok({"event_ids": ids, "success": True})
         errors = ["could not store"] * (len(events) - len(ids))
@@ -70,7 +73,7 @@ class HoneyHive:
 
     def _update(self, event_id: str, sent: dict[str, Any]) -> Response:
         if event_id not in self.events:
-            return fail(400, "no such event")
+            return fail(404, "no such event")
         self.events[event_id].update(sent)
         return ok({"success": True})
 

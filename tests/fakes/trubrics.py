@@ -34,11 +34,13 @@ class Trubrics:
     The server and what it holds.
 
     Attributes:
+        host: Where it was put, for the test that put it there.
         keys: The keys of its projects.
         posts: Every post that was taken: route, key and events.
         failures: Statuses to reply with before anything else, first come first.
     """
 
+    host: str = ""
     keys: tuple[str, ...] = ("key",)
     posts: list[tuple[str, str, list[dict[str, Any]]]] = field(default_factory=list)
     failures: list[int] = field(default_factory=list)

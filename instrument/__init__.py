@@ -1,1 +1,58 @@
-"""Trace every OpenAI and LangChain call of a process."""
+"""
+Trace every OpenAI and LangChain call of a process, without breaking, slowing or changing one.
+
+::
+
+    from instrument import instrument
+
+    instrument()
+
+The names below, `instrument.testing`, and the exporters' classes are the public surface; all else
+may change between releases. How it is built, in one direction::
+
+    the application's thread                     one worker thread (+ at most 4 senders)
+
+    openai SDK -- tap on its HTTP edge --+              +- lane: llmonitor --+
+    LangChain --- callback handler ------+-> record --> decode, redact ------+-> sender -> backend
+    own code ---- trace() ---------------+              +- lane: sqlite -----> the store
+
+Start reading at `run` (the words), then `recorder`, then one file of `exporters`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .client import feedback, flush, instrument, shutdown, stats, uninstrument
+from .context import context
+from .run import ConfigError
+from .scope import trace
+
+if TYPE_CHECKING:
+    from .integrations.langchain import CallbackHandler
+
+__all__ = [
+    "CallbackHandler",
+    "ConfigError",
+    "context",
+    "feedback",
+    "flush",
+    "instrument",
+    "shutdown",
+    "stats",
+    "trace",
+    "uninstrument",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs LangChain only when it is asked for."""
+    if name == "CallbackHandler":
+        from .integrations.langchain import CallbackHandler
+
+        return CallbackHandler
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("llm-instrument")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -244,7 +244,7 @@ def has_fts5(db: Connection) -> bool:
 
     try:
         db.execute("CREATE VIRTUAL TABLE temp.probe USING fts5 (text)")
-    except sqlite3.OperationalError:
+    except sqlite3.DatabaseError:
         return False
     db.execute("DROP TABLE temp.probe")
     return True

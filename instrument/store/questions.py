@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias, final
 
+from ..snapshot import clean
 from ..tree import Status
 
 Field: TypeAlias = Literal[
@@ -162,16 +163,16 @@ def where(filters: Filters, *, indexed: bool) -> Condition:
     for name in _EQUAL:
         if (value := getattr(filters, name)) is not None:
             terms.append(f"r.{name} = :{name}")
-            values[name] = value
+            values[name] = clean(value)
     if filters.tag is not None:
         terms.append("r.n IN (SELECT n FROM tags WHERE tag = :tag)")
-        values["tag"] = filters.tag
+        values["tag"] = clean(filters.tag)
     for name, at, sign in (("since", filters.since, ">="), ("until", filters.until, "<")):
         if at is not None:
             terms.append(f"r.started {sign} :{name}")
             values[name] = at.timestamp()
     if filters.search and filters.search.strip():
-        condition, values["search"] = _search(filters.search, indexed)
+        condition, values["search"] = _search(clean(filters.search), indexed)
         terms.append(condition)
     return " AND ".join(terms), values
 
@@ -196,7 +197,7 @@ _UNSPACED = "\u0e00"
 
 def match(text: str) -> str | None:
     """Write what a person typed as a question to the index; None when that cannot answer it."""
-    if any(char >= _UNSPACED for char in text):
+    if any(char >= _UNSPACED or char == "\x00" for char in text):
         return None
     parts = (quoted or word for quoted, word in re.findall(r'"([^"]*)"|([^\s"]+)', text))
     words = [f'"{part}"' for part in parts if any(char.isalnum() for char in part)]

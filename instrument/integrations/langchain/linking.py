@@ -11,9 +11,9 @@ from __future__ import annotations
 import sys
 from types import FrameType
 from typing import Final
-from uuid import UUID
 
 from ...context import Surroundings
+from ...run import Kind
 from .tracing import Node, find_configured, find_place, registry, scope
 
 MAX_FRAMES: Final = 40
@@ -51,10 +51,16 @@ def look() -> Surroundings | None:
     node = find_owner(sys._getframe(1))  # noqa: SLF001 - the documented way to walk the stack
     if node is not None and node.account is not None:
         return Surroundings(owner=node, parent=node.place)
-    above = find_configured()
-    if above is None:
-        return None
-    return Surroundings(parent=find_place(above))
+    above = find_enclosing()
+    return None if above is None else Surroundings(parent=find_place(above))
+
+
+def find_enclosing() -> Node | None:
+    """Find the open run that encloses this code; LangChain's own variable leaves retrievers out."""
+    configured, retriever = find_configured(), only_open("retriever")
+    if configured is None or retriever is None:
+        return configured or retriever
+    return max(configured, retriever, key=lambda node: node.begun)
 
 
 def find_owner(frame: FrameType | None) -> Node | None:
@@ -70,7 +76,7 @@ def find_owner(frame: FrameType | None) -> Node | None:
         elif name in CALLBACK_METHODS and frame.f_globals.get("__name__") == CALLBACKS:
             return None
         frame = frame.f_back
-    return _only_open()
+    return only_open("llm")
 
 
 def _is_model(frame: FrameType) -> bool:
@@ -79,14 +85,14 @@ def _is_model(frame: FrameType) -> bool:
     return hasattr(frame.f_locals.get("self"), "_llm_type")
 
 
-def _only_open() -> Node | None:
+def only_open(kind: Kind) -> Node | None:
     """
-    Find the one model run that is open in the call of LangChain's around here.
+    Find the one run of a kind that is open in the call of LangChain's around here.
 
     For a provider that makes its call in a thread or a task of its own, whose stack says nothing.
     """
     inside = scope.get()
-    if inside is None or inside.kind != "llm":
+    if inside is None or inside.kind != kind:
         return None
-    run_ids: list[UUID] = [run_id for run_id in inside.run_ids if run_id in registry.open]
-    return registry.open[run_ids[0]] if len(run_ids) == 1 else None
+    nodes = [node for run_id in inside.run_ids if (node := registry.open.get(run_id)) is not None]
+    return nodes[0] if len(nodes) == 1 else None

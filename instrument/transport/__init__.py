@@ -1,1 +1,13 @@
-"""From records to destinations: intake, worker, lanes, sender, ledger."""
+"""
+From records to destinations, one file a step.
+
+`transport` is the door; `intake` takes records in the application's threads; `worker` makes items
+of them and deals them out; a `lane` for each exporter decides (and never waits); `pool` and
+`sender` do what it decided; a `ledger` for each lane keeps count.
+"""
+
+from .bounds import Bounds
+from .flush import Flushed
+from .transport import Transport
+
+__all__ = ["Bounds", "Flushed", "Transport"]

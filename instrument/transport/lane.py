@@ -1,0 +1,372 @@
+"""
+One exporter's queue, batches, breaker and retries: a state machine that never waits.
+
+It is told the time and what happened (`offer`, `done`), and says what to do next and when (`due`,
+`take`). One step at a time is under way, so a lane needs no lock and its order holds.
+
+State     | meaning
+----------|------------------------------------------------------------------------------------
+closed    | all is well, or a failure or two are being tried again
+open      | so many failures in a row that the backend counts as down
+half_open | one try is under way to find out whether it still is
+paused    | the backend asked to be left alone until a certain time
+parked    | the key or the address is wrong; tried every few minutes, what is there is kept
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, TypeAlias, final
+from urllib.parse import urlsplit
+
+from ..exporters._base import Encoded, Exporter, HttpExporter, Response, Verdict
+from ..guard import guard, notices
+from ..run import Item, Run
+from .bounds import Bounds
+from .ledger import Ledger
+from .parcel import Entry, Parcel, Trial
+from .policy import action, backoff, retry_after
+from .shelf import Shelf, Started
+from .steps import Encode, Outcome, Reply, Send, Step, Write, Written
+from .trees import Trees
+
+State: TypeAlias = Literal["closed", "open", "half_open", "paused", "parked"]
+
+MAX_LONE_REFUSALS = 3
+"""Items of one refused batch that are refused alone before all the rest of it is given up."""
+
+
+@final
+class Lane:
+    """
+    What one exporter still has to get, and how it is doing.
+
+    Args:
+        max_bytes: What may wait in this lane, in bytes.
+        chance: Random numbers from 0.0 to 1.0, for the jitter.
+        wall: Seconds since the epoch, for a Retry-After that is a date.
+    """
+
+    def __init__(
+        self,
+        exporter: Exporter,
+        bounds: Bounds,
+        *,
+        max_bytes: int,
+        chance: Callable[[], float] = random.random,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.exporter = exporter
+        self.name = exporter.name
+        self.state: State = "closed"
+        self.last_error: str | None = None
+        self.ledger = Ledger()
+        self.trees: Trees | None = None
+        if exporter.whole_traces:
+            max_bytes //= 2
+            self.trees = Trees(bounds, max_bytes, self._refuse)
+        self._http = isinstance(exporter, HttpExporter)
+        self._bounds = bounds
+        self._chance = chance
+        self._wall = wall
+        self._shelf = Shelf(exporter.limits, bounds, max_bytes)
+        self._started = Started(bounds.started_ids)
+        self._work: deque[Parcel] = deque()
+        self._flight: Parcel | None = None
+        self._failures = 0
+        self._not_before = -math.inf
+        self._urged = 0
+        self._leaving = False
+
+    # What comes in
+
+    def offer(self, item: Item, now: float) -> None:
+        """Take *item*, if the exporter has a use for it."""
+        if self.trees is not None and isinstance(item, Run):
+            trace = None if item.duration is None else self.trees.add(item, now)
+            if trace is None:
+                return
+            item = trace
+        wanted = None
+        with guard(f"ask {self.name} whether it wants an item"):
+            wanted = self.exporter.wants(item)
+        if wanted is None:
+            self._refuse("exporter_error", 1)
+        elif wanted:
+            self._accept(item, now)
+
+    def _accept(self, item: Item, now: float) -> None:
+        if self._shelf.replace(item):
+            self.ledger.merge()
+        else:
+            self._shelf.put(item, now)
+            self.ledger.accept()
+        self._drop("queue_full", self._shelf.make_room(self.ledger.queued))
+
+    # What is to be done, and when
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step is under way."""
+        return self._flight is not None
+
+    def due(self) -> float:
+        """Say when the next step may be taken; infinity when there is none, or one is under way."""
+        if self._flight is not None:
+            return math.inf
+        ready = -math.inf if self._work else self._shelf.due(self._urged)
+        return max(ready, self._not_before)
+
+    def take(self, now: float) -> Step | None:
+        """Begin the next step; `done` is to be told what came of it."""
+        if self.due() > now:
+            return None
+        parcel = self._work.popleft() if self._work else Parcel(self._shelf.cut())
+        self._flight = parcel
+        if self.state in {"open", "paused"}:
+            self.state = "half_open"
+        if parcel.request is not None:
+            return Send(parcel.request)
+        items = [entry.item for entry in parcel.entries]
+        return Encode(items, self._started) if self._http else Write(items)
+
+    def mark(self) -> int:
+        """Name the newest item, for `holds` and `urge`."""
+        return self._shelf.newest
+
+    def holds(self, mark: int) -> bool:
+        """Say whether anything up to *mark* still waits or is under way."""
+        numbers = (entry.number for parcel in self._parcels() for entry in parcel.entries)
+        return any(number <= mark for number in numbers) or self._shelf.holds(mark)
+
+    def urge(self, mark: int) -> None:
+        """Do not wait for a full batch with anything up to *mark*."""
+        self._urged = max(self._urged, mark)
+
+    def hurry(self, now: float) -> None:
+        """
+        Prepare for the end: a wait of our own choosing is cut short, and later ones are short.
+
+        A backend that was down gets one try, one that was not gets a few. What a backend or a
+        refused key imposes stays.
+        """
+        self._leaving = True
+        if self.state in {"closed", "open"}:
+            self._not_before = min(self._not_before, now)
+
+    def expire(self, now: float) -> None:
+        """Drop what has waited too long."""
+        oldest = now - self._bounds.max_age
+        self._drop("expired", self._shelf.expire(oldest))
+        if self.trees is not None:
+            self.trees.expire(now)
+        if self._flight is None:
+            while self._work and all(entry.since < oldest for entry in self._work[0].entries):
+                self._drop("expired", len(self._work.popleft().entries))
+
+    def abandon(self, reason: str) -> None:
+        """Drop everything; what is under way has no consequence any more."""
+        count = sum(len(parcel.entries) for parcel in self._parcels())
+        self._flight = None
+        self._work.clear()
+        self._drop(reason, count + self._shelf.clear())
+        if self.trees is not None:
+            self.trees.abandon(reason)
+
+    def _parcels(self) -> Iterable[Parcel]:
+        return self._work if self._flight is None else (self._flight, *self._work)
+
+    # What came of it
+
+    def done(self, outcome: Outcome, now: float) -> None:
+        """Take note of what came of the step that was under way."""
+        parcel, self._flight = self._flight, None
+        if parcel is None:
+            return
+        if isinstance(outcome, Encoded):
+            self._encoded(parcel, outcome)
+        elif isinstance(outcome, Reply):
+            self._replied(parcel, outcome, now)
+        elif isinstance(outcome, Written):
+            self._settle(parcel, Verdict(len(parcel.entries), outcome.dropped), now)
+        elif outcome.kind == "setup":
+            self._park(parcel, outcome.text, now)
+        elif self._http and parcel.request is None:
+            self._not_encoded(parcel)
+        else:
+            self._retry(parcel, outcome.text, now)
+
+    def _encoded(self, parcel: Parcel, encoded: Encoded) -> None:
+        """Put the requests in the place of what they carry."""
+        entries: dict[int, list[Entry]] = {}
+        for entry in reversed(parcel.entries):
+            entries.setdefault(id(entry.item), []).append(entry)
+        parcels: list[Parcel] = []
+        for request in encoded.requests:
+            own = [entries[id(item)].pop() for item in request.items if entries.get(id(item))]
+            if own or not request.items:
+                parcels.append(Parcel(own, request, parcel.trial))
+        self._work.extendleft(reversed(parcels))
+        left = sum(len(same) for same in entries.values())
+        self._drop("exporter_error", left - self._drop_by_reason(encoded.dropped, left))
+
+    def _not_encoded(self, parcel: Parcel) -> None:
+        """Find the item that the exporter fails on."""
+        if len(parcel.entries) > 1:
+            self._work.extendleft(reversed(parcel.halves(parcel.trial)))
+        else:
+            self._drop("exporter_error", len(parcel.entries))
+
+    def _replied(self, parcel: Parcel, reply: Reply, now: float) -> None:
+        if reply.verdict is not None:
+            self._settle(parcel, reply.verdict, now, self._asked(reply.response))
+            return
+        status = reply.response.status
+        said = f"HTTP {status} from {place(parcel)}"
+        decision = action(status)
+        if decision == "deliver":
+            self._settle(parcel, Verdict(len(parcel.entries)), now)
+        elif decision == "retry":
+            self._retry(parcel, said, now, self._asked(reply.response))
+        elif decision == "split":
+            self._split(parcel)
+        elif decision == "refuse":
+            self._refused(parcel, said, now)
+        else:
+            self._park(parcel, said, now)
+
+    def _asked(self, response: Response) -> float | None:
+        return retry_after(response.headers, self._wall())
+
+    def _settle(
+        self, parcel: Parcel, verdict: Verdict, now: float, asked: float | None = None
+    ) -> None:
+        """Book what a verdict says, whatever it says: each entry is counted once."""
+        wanted_again = {id(item) for item in verdict.retry}
+        again = [entry for entry in parcel.entries if id(entry.item) in wanted_again]
+        over = [entry for entry in parcel.entries if id(entry.item) not in wanted_again]
+        dropped = self._drop_by_reason(verdict.dropped, len(over))
+        self.ledger.deliver(len(over) - dropped)
+        if parcel.trial is not None and len(over) > dropped:
+            parcel.trial.accepted = True
+        self._started.update(over, sure=not dropped)
+        if again:
+            said = f"{len(again)} items are wanted again by {place(parcel)}"
+            self._failures = 0 if over else self._failures
+            self._retry(Parcel(again, trial=parcel.trial), said, now, asked)
+            return
+        self._recovered()
+        self._shelf.widen()
+
+    def _recovered(self) -> None:
+        self.state = "closed"
+        self._failures = 0
+        self._not_before = -math.inf
+
+    def _split(self, parcel: Parcel) -> None:
+        """Send halves, and smaller batches from now on; an item too large by itself is lost."""
+        self._recovered()
+        if len(parcel.entries) > 1:
+            self._shelf.narrow(parcel.size_bytes // 2)
+            self._work.extendleft(reversed(parcel.halves(parcel.trial)))
+        else:
+            self._drop("too_large", len(parcel.entries))
+
+    def _refused(self, parcel: Parcel, said: str, now: float) -> None:
+        """Find the item that the backend refuses, unless it refuses them all."""
+        self.last_error = said
+        trial = parcel.trial or Trial()
+        if len(parcel.entries) > 1:
+            self._work.extendleft(reversed(parcel.halves(trial)))
+            return
+        self._drop("rejected", len(parcel.entries))
+        trial.refused += 1
+        if trial.refused < MAX_LONE_REFUSALS or trial.accepted:
+            return
+        rest = [each for each in self._work if each.trial is trial]
+        self._work = deque(each for each in self._work if each.trial is not trial)
+        self._drop("rejected", sum(len(each.entries) for each in rest))
+        self._failures = max(self._failures + 1, self._bounds.breaker_failures)
+        self._wait(now, None)
+
+    def _retry(self, parcel: Parcel, said: str, now: float, asked: float | None = None) -> None:
+        """Try the same again later."""
+        self._work.appendleft(parcel)
+        self.last_error = said
+        self.ledger.retried += 1
+        self._failures += 1
+        self._wait(now, asked)
+        waits = self.ledger.totals()[1]
+        notices.say(f"{self.name}: trying again", "%s: %s; %d items wait", self.name, said, waits)
+
+    def _wait(self, now: float, asked: float | None) -> None:
+        """Choose the time of the next try: as asked for, else by backoff."""
+        bounds = self._bounds
+        is_down = self._failures >= bounds.breaker_failures
+        if asked:
+            self.state = "paused"
+            self._not_before = now + min(asked, bounds.pause_cap)
+            return
+        self.state = "open" if is_down else "closed"
+        if is_down and self._leaving:
+            self._not_before = math.inf
+            return
+        cap = bounds.exit_backoff_cap if self._leaving else bounds.backoff_cap
+        wait = backoff(self._failures, base=bounds.backoff_base, cap=cap, random=self._chance)
+        self._not_before = now if asked == 0 and self._failures == 1 else now + wait
+
+    def _park(self, parcel: Parcel, said: str, now: float) -> None:
+        """Keep everything, try seldom, and say so once."""
+        self._work.appendleft(parcel)
+        self.last_error = said
+        self._failures += 1
+        self._not_before = now + self._bounds.probe_interval
+        if self.state != "parked":
+            self.state = "parked"
+            notices.say(
+                f"{self.name}: parked",
+                "%s: the backend refused the key or the address (%s): set it right; "
+                "what is recorded is kept within its bounds and tried again every %d s",
+                self.name,
+                said,
+                self._bounds.probe_interval,
+                level=logging.ERROR,
+            )
+
+    # Losses
+
+    def _drop_by_reason(self, dropped: Mapping[str, int], most: int) -> int:
+        """Drop what an exporter says it dropped, and no more than there was; give how many."""
+        left = most
+        for reason, count in dropped.items():
+            part = max(0, min(count, left))
+            left -= part
+            self._drop(reason, part)
+        return most - left
+
+    def _drop(self, reason: str, count: int) -> None:
+        if count > 0:
+            self.ledger.drop(reason, count)
+            self._say_lost(reason, count)
+
+    def _refuse(self, reason: str, count: int) -> None:
+        """Drop what never waited."""
+        self.ledger.refuse(reason, count)
+        self._say_lost(reason, count)
+
+    def _say_lost(self, reason: str, count: int) -> None:
+        message = "%s: %d items are lost (%s); stats() has the counts"
+        notices.say(f"{self.name}: lost, {reason}", message, self.name, count, reason)
+
+
+def place(parcel: Parcel) -> str:
+    """Name where a parcel goes, without query and user."""
+    if parcel.request is None:
+        return "this machine"
+    parts = urlsplit(parcel.request.url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -1,0 +1,100 @@
+"""What a lane holds: entries that wait, and parcels of them that are on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import orjson
+
+from ..exporters._base import Request
+from ..run import Exchange, Feedback, Item, Run, Trace, UserEvent
+
+ITEM_BYTES = 1024
+"""What an item weighs beside its texts, in bytes."""
+
+
+@final
+@dataclass(slots=True, eq=False)
+class Entry:
+    """
+    One item in a lane.
+
+    Attributes:
+        size_bytes: What it weighs in memory, about.
+        number: Its place in the order of the lane.
+        since: When the lane took it, by the monotonic clock.
+    """
+
+    item: Item
+    size_bytes: int
+    number: int
+    since: float
+
+
+@final
+@dataclass(slots=True, eq=False)
+class Trial:
+    """A batch that was refused as a whole, and what its parts have shown so far."""
+
+    refused: int = 0
+    accepted: bool = False
+
+
+@final
+@dataclass(slots=True, eq=False)
+class Parcel:
+    """
+    Entries that travel together.
+
+    Attributes:
+        request: What carries them, the same at every try; None until they are encoded.
+        trial: The refused batch that they were part of, if any.
+    """
+
+    entries: list[Entry]
+    request: Request | None = None
+    trial: Trial | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """What its entries weigh."""
+        return sum(entry.size_bytes for entry in self.entries)
+
+    def halves(self, trial: Trial | None) -> tuple[Parcel, Parcel]:
+        """Cut it in two that are still to be encoded."""
+        middle = len(self.entries) // 2
+        first, second = self.entries[:middle], self.entries[middle:]
+        return Parcel(first, trial=trial), Parcel(second, trial=trial)
+
+
+def weigh(item: Item) -> int:
+    """Say what an item weighs in memory, in bytes, about."""
+    if isinstance(item, Run):
+        return _weigh_run(item)
+    if isinstance(item, Trace):
+        return sum(_weigh_run(run) for run in item.runs)
+    return ITEM_BYTES + _weigh_small(item)
+
+
+def _weigh_run(run: Run) -> int:
+    texts = sum(len(text) for text in (run.input, run.output, run.params) if text)
+    if run.error is not None:
+        texts += len(run.error.message) + len(run.error.stack or "")
+    if run.answer is not None:
+        texts += ITEM_BYTES + len(run.answer.logprobs or b"")
+    return ITEM_BYTES + texts + _weigh_values(run.metadata) + _weigh_values(run.user_props)
+
+
+def _weigh_small(item: Feedback | UserEvent | Exchange) -> int:
+    if isinstance(item, Feedback):
+        return len(item.comment or "")
+    if isinstance(item, UserEvent):
+        return _weigh_values(item.properties)
+    return len(item.prompt) + len(item.answer) + _weigh_values(item.properties)
+
+
+def _weigh_values(values: Mapping[str, Any] | None) -> int:
+    """Weigh plain JSON values: as objects they take about three times what they take as text."""
+    return 3 * len(orjson.dumps(values)) if values else 0

@@ -7,15 +7,17 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
-from typing import Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
-from . import config, integrations
 from . import recorder as recorders
 from .guard import guard, logger, notices
-from .privacy import filter_for
 from .recorder import Note, Recorder
 from .run import ConfigError, Feedback
-from .transport import Bounds, Flushed, Transport
+
+# What only a traced process needs is imported when tracing begins: `import instrument` stays light.
+if TYPE_CHECKING:
+    from . import config
+    from .transport import Flushed
 
 EXIT_SECONDS = 5.0
 """How long the end of the process waits for deliveries, in seconds."""
@@ -26,6 +28,9 @@ class Client:
     """What `instrument()` puts up: a recorder, a transport, and the patches on the SDKs."""
 
     def __init__(self, settings: config.Settings) -> None:
+        from .privacy import filter_for
+        from .transport import Bounds, Transport
+
         self.settings = settings
         self.transport = Transport(
             settings.exporters,
@@ -39,6 +44,8 @@ class Client:
 
     def install(self) -> None:
         """Begin to trace."""
+        from . import integrations
+
         self._undo = integrations.install_all(self.recorder)
         recorders.installed.append(self.recorder)
 
@@ -84,6 +91,8 @@ def instrument(
         ConfigError: A setting cannot be used; the sentence says the remedy.
     """
     options = {name: value for name, value in locals().items() if value is not None}
+    from . import config
+
     if config.disabled():
         return
     if _client is not None and _client.recorder.enabled:
@@ -129,7 +138,7 @@ def flush(timeout: float = EXIT_SECONDS) -> Flushed:
         How many items were delivered, still wait, and were dropped meanwhile.
     """
     if _client is None:
-        return Flushed(delivered=0, pending=0, dropped=0)
+        return _nothing()
     return _client.transport.flush(timeout)
 
 
@@ -141,9 +150,15 @@ def shutdown(timeout: float = EXIT_SECONDS) -> Flushed:
         timeout: Seconds to wait at most; what is not delivered by then is dropped and counted.
     """
     if _client is None:
-        return Flushed(delivered=0, pending=0, dropped=0)
+        return _nothing()
     _client.uninstall()
     return _client.transport.shutdown(timeout)
+
+
+def _nothing() -> Flushed:
+    from .transport import Flushed
+
+    return Flushed(delivered=0, pending=0, dropped=0)
 
 
 def stats() -> dict[str, Any]:
@@ -219,6 +234,8 @@ recorders.starters.append(start)
 
 def _say_where(settings: config.Settings) -> None:
     """Say once on stderr where the runs are, when nobody chose a destination."""
+    from . import config
+
     names = ", ".join(exporter.name for exporter in settings.exporters)
     logger.info("tracing to %s", names)
     if settings.chosen or config.quiet():
@@ -239,8 +256,17 @@ def _at_exit() -> None:
 
 def _after_fork() -> None:
     """In a forked child: what the parent has open stays the parent's."""
-    if _client is not None:
-        _client.recorder.after_fork()
+    if _client is None:
+        return
+    _client.recorder.after_fork()
+    # A worker of `multiprocessing` runs its own finalizers at its end, and no atexit. It forgets
+    # those of its parent first, and then calls what is registered here.
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        with guard("prepare a forked worker"):
+            util.register_after_fork(
+                _client, lambda _: util.Finalize(None, _at_exit, exitpriority=0)
+            )
 
 
 if hasattr(os, "register_at_fork"):

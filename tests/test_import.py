@@ -23,11 +23,12 @@ print(json.dumps({
 }))
 """
 
+# The time of the processor, because that of the wall is also what other programs take.
 CLOCK = """
 import time
-begin = time.perf_counter()
+begin = time.process_time()
 import instrument
-print((time.perf_counter() - begin) * 1000)
+print((time.process_time() - begin) * 1000)
 """
 
 

@@ -104,7 +104,9 @@ def show(options: argparse.Namespace) -> int:
         complain(f"no runs yet in {path}")
         return 1
     width = options.width or shutil.get_terminal_size().columns
-    print_text("\n\n".join(terminal.render(tree, width, colour=colour()) for tree in reversed(trees)))
+    print_text(
+        "\n\n".join(terminal.render(tree, width, colour=colour()) for tree in reversed(trees))
+    )
     return 0
 
 

@@ -49,6 +49,7 @@ def snapshot(value: Any, default: Unfold | None = None) -> Snapshot:
     Never raises and never changes or consumes *value*. The result is at most `MAX_SNAPSHOT_BYTES`.
 
     Args:
+        value: Anything.
         default: What to use in place of `unfold`, for an SDK whose objects have better shapes.
     """
     try:

@@ -13,10 +13,11 @@ LAYERS = (
     ("run", "guard", "snapshot", "codec", "identity", "media", "tree"),
     ("context", "exporters._base"),
     ("recorder", "privacy"),
+    ("told",),
     ("transport",),
     ("exporters", "integrations"),
     ("config", "questions", "figures", "store"),
-    ("client", "scope", "testing", "terminal"),
+    ("client", "trubrics_client", "scope", "testing", "terminal"),
     ("launch", "cli", "_bootstrap", ""),
     ("__main__",),
 )

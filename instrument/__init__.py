@@ -23,34 +23,51 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .client import feedback, flush, instrument, shutdown, stats, uninstrument
+from .client import (
+    feedback,
+    flush,
+    instrument,
+    interaction,
+    shutdown,
+    stats,
+    track,
+    uninstrument,
+)
 from .context import context
 from .run import ConfigError
 from .scope import trace
 
 if TYPE_CHECKING:
     from .integrations.langchain import CallbackHandler
+    from .trubrics_client import Trubrics
 
 __all__ = [
     "CallbackHandler",
     "ConfigError",
+    "Trubrics",
     "context",
     "feedback",
     "flush",
     "instrument",
+    "interaction",
     "shutdown",
     "stats",
     "trace",
+    "track",
     "uninstrument",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs LangChain only when it is asked for."""
+    """Import what not everybody needs only when it is asked for."""
     if name == "CallbackHandler":
         from .integrations.langchain import CallbackHandler
 
         return CallbackHandler
+    if name == "Trubrics":
+        from .trubrics_client import Trubrics
+
+        return Trubrics
     if name == "__version__":
         from importlib.metadata import version
 

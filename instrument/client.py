@@ -5,11 +5,13 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from . import recorder as recorders
+from . import told
 from .guard import guard, logger, notices
 from .recorder import Note, Recorder
 from .run import ConfigError, Feedback
@@ -212,6 +214,71 @@ def feedback(
                 )
             )
         )
+
+
+def track(
+    event: str,
+    *,
+    user_id: str | None = None,
+    properties: Mapping[str, Any] | None = None,
+    timestamp: datetime | None = None,
+) -> None:
+    """
+    Send something that a user did to every destination that has such a thing.
+
+    Args:
+        event: What was done (`Sign Up`, `Copy answer`).
+        user_id: Who did it; None takes what is bound, else the configured user.
+        properties: More about it.
+        timestamp: When; None is now, and a time without a zone is UTC.
+
+    Raises:
+        TypeError: The event or the user id is not a string.
+    """
+    made = told.user_event(event, user_id=user_id, properties=properties, timestamp=timestamp)
+    if _client is not None:
+        user = made.user_id or _client.settings.user_id
+        _client.transport.publish(Note(replace(made, user_id=user)))
+
+
+def interaction(  # noqa: PLR0913 - what every destination knows of an interaction, by name
+    input: Any,
+    output: Any,
+    *,
+    model: str | None = None,
+    started_at: datetime | None = None,
+    ended_at: datetime | None = None,
+    user_id: str | None = None,
+    thread_id: str | None = None,
+) -> str | None:
+    """
+    Record an answer to a user whose model call cannot be seen from here.
+
+    Args:
+        input: What the user said, or the list of messages that were sent.
+        output: What was answered: a text, or the answer's message.
+        model: Who answered.
+        started_at: When the user asked; None is when the answer was there.
+        ended_at: When the answer was there; None is now. A time without a zone is UTC.
+        user_id: Who asked; None takes what is bound.
+        thread_id: The conversation; None takes what is bound.
+
+    Returns:
+        Id of the run, for `feedback`; None when nothing is traced.
+    """
+    on = recorder()
+    if on is None:
+        return None
+    return told.interaction(
+        on,
+        input,
+        output,
+        model=model,
+        started_at=started_at,
+        ended_at=ended_at,
+        user_id=user_id,
+        thread_id=thread_id,
+    )
 
 
 def recorder() -> Recorder | None:

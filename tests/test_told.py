@@ -8,10 +8,13 @@ from typing import Any
 import orjson
 import pytest
 
+import instrument
 from instrument.context import context
 from instrument.recorder import Recorder
 from instrument.run import Run
+from instrument.testing.loopback import Loopback
 from instrument.told import UNKNOWN_MODEL, interaction, user_event, utc
+from tests.fakes import trubrics as fakes
 
 END = datetime(2024, 10, 9, 13, 0, 2, tzinfo=timezone.utc)
 
@@ -73,3 +76,29 @@ def test_times_without_a_zone_are_utc() -> None:
 
     assert utc(END.replace(tzinfo=None)) == END
     assert utc(there).isoformat() == END.isoformat()
+
+
+def test_public_functions_without_instrument() -> None:
+    """Where nothing is traced, telling does nothing, but a wrong type is still an error."""
+    instrument.track("Sign Up")
+    assert instrument.interaction("Hi", "Hello") is None
+    wrong: Any = 1
+    with pytest.raises(TypeError, match="event must be a string"):
+        instrument.track(wrong)
+
+
+def test_public_functions() -> None:
+    """What is told goes to the destinations; the configured user stands in for nobody."""
+    server = fakes.Trubrics()
+    with Loopback(server.answer) as loopback:
+        host = f"http://127.0.0.1:{loopback.port}/api/ingestion"
+        instrument.instrument(exporters=[instrument.Trubrics("key", host)], user_id="default")
+        instrument.track("Sign Up", properties={"plan": "pro"})
+        run_id = instrument.interaction("Hi", "Hello", user_id="u", model="m")
+        instrument.shutdown()
+
+    [event] = server.events("publish_events")
+    [pair] = server.events("publish_llm_events")
+    assert (event["event"], event["user_id"]) == ("Sign Up", "default")
+    assert (pair["user_id"], pair["prompt"], pair["generation"]) == ("u", "Hi", "Hello")
+    assert pair["properties"]["run_id"] == run_id

@@ -8,7 +8,7 @@ the server makes its sessions of a user's events: one placeholder would merge ev
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
 
@@ -32,6 +32,9 @@ ENV = ("TRUBRICS_API_KEY",)
 HOST = "https://app.trubrics.com/api/ingestion"
 MAX_ITEMS = 100
 """Events in one request; the server's own limit."""
+
+MAX_USERS = 20_000
+"""Runs and traces whose user is known still when a feedback on them names none."""
 
 ERROR_EVENT = "LLM error"
 FEEDBACK_EVENT = "Feedback"
@@ -77,6 +80,7 @@ class Trubrics:
         self._headers = {"x-api-key": checked_key(api_key, "TRUBRICS_API_KEY")}
         self.whole_traces = runs == "answers"
         self.limits = Limits(max_items=max_items)
+        self._users: OrderedDict[str, str] = OrderedDict()
 
     def wants(self, item: Item) -> bool:
         """Take ended llm runs (or trees that have one), feedback and what users did."""
@@ -92,20 +96,31 @@ class Trubrics:
         dropped: Counter[str] = Counter()
         for item in items:
             run = answer_of(item) if isinstance(item, Trace) else item
+            user = None if run is None else self._user_of(run)
             if run is None:
                 dropped["not_expressible"] += 1
-            elif not run.user_id:
+            elif not user:
                 dropped["no_user"] += 1
                 say_no_user(self.name)
             else:
                 route, event = WRITERS[type(run)](run)
-                told.setdefault(route, []).append((item, event))
+                told.setdefault(route, []).append((item, {**event, "user_id": user}))
         requests = [
             self._request(route, pairs[at : at + self.limits.max_items])
             for route, pairs in told.items()
             for at in range(0, len(pairs), self.limits.max_items)
         ]
         return Encoded(requests, dropped)
+
+    def _user_of(self, item: Run | Feedback | UserEvent | Exchange) -> str | None:
+        """Find the user: the item's own; of a feedback that names none, the run's."""
+        if isinstance(item, Feedback):
+            return item.user_id or self._users.get(item.run_id)
+        if isinstance(item, Run) and item.user_id:
+            self._users[item.id] = self._users[item.trace_id] = item.user_id
+            while len(self._users) > MAX_USERS:
+                self._users.popitem(last=False)
+        return item.user_id
 
     def _request(self, route: Route, pairs: Sequence[tuple[Item, Event]]) -> Request:
         return Request(

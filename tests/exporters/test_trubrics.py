@@ -14,7 +14,7 @@ from instrument.exporters._base import HttpExporter, Response
 from instrument.exporters.trubrics import Trubrics
 from instrument.guard import notices
 from instrument.run import ConfigError, Exchange, Feedback, Trace, UserEvent
-from tests.exporters.cases import GOLDEN, LLM, MAPPING, T0, agent, error, partial, run, tools
+from tests.exporters.cases import CHAIN, GOLDEN, LLM, MAPPING, T0, agent, error, partial, run, tools
 from tests.exporters.contract import (
     deliver,
     encode,
@@ -155,6 +155,25 @@ def test_feedback_is_a_plain_event() -> None:
             "properties": {"$text": "good", "thumb": "up", "run_id": LLM},
         }
     ]
+
+
+def test_feedback_of_the_runs_user() -> None:
+    """A feedback that names nobody is of the user of its run, or of its trace."""
+    made = exporter()
+    items = [Feedback(run_id=run_id, at=T0, thumb="up") for run_id in (LLM, CHAIN, "unknown")]
+    encoded = made.encode([each for each in [*agent(), *items] if made.wants(each)], ())
+
+    assert encoded.dropped == {"no_user": 1}
+    assert [event["user_id"] for event in posts(encoded)[-1]["body"]] == ["u-42", "u-42"]
+
+
+def test_users_are_forgotten_in_time() -> None:
+    """How many runs have their user remembered is bounded; the oldest are forgotten."""
+    made = exporter()
+    made.encode([run(id=str(n), trace_id=str(n)) for n in range(trubrics.MAX_USERS + 1)], ())
+    asked = [Feedback(run_id=str(n), at=T0, thumb="up") for n in (0, trubrics.MAX_USERS)]
+
+    assert made.encode(asked, ()).dropped == {"no_user": 1}
 
 
 def test_user_event_keeps_its_properties() -> None:

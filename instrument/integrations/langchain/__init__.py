@@ -11,9 +11,8 @@ import wrapt
 from ...context import lookouts
 from ...guard import guard
 from ...recorder import Recorder
-from . import closing
+from . import closing, tracing
 from .linking import look
-from .tracing import registry
 
 if TYPE_CHECKING:
     from .handler import CallbackHandler
@@ -89,4 +88,4 @@ def __getattr__(name: str) -> Any:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=registry.clear)
+    os.register_at_fork(after_in_child=tracing.registry.clear)

@@ -54,8 +54,16 @@ class Registry(Generic[AnyEntry]):
         clock: Monotonic seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        max_open: int = MAX_OPEN,
+        max_closed: int = MAX_CLOSED,
+    ) -> None:
         self.clock = clock
+        self.max_open = max_open
+        self.max_closed = max_closed
         self.open: dict[UUID, AnyEntry] = {}
         self.closed: OrderedDict[UUID, AnyEntry] = OrderedDict()
         self._swept = clock()
@@ -75,7 +83,7 @@ class Registry(Generic[AnyEntry]):
         entry = self.open.pop(run_id, None)
         if entry is not None:
             self.closed[run_id] = entry
-            if len(self.closed) > MAX_CLOSED:
+            if len(self.closed) > self.max_closed:
                 self.closed.popitem(last=False)
         return entry
 
@@ -89,11 +97,11 @@ class Registry(Generic[AnyEntry]):
     def overdue(self) -> list[UUID]:
         """List the open runs that will not end any more; looks once in `SWEEP_SECONDS`."""
         now = self.clock()
-        if now - self._swept < SWEEP_SECONDS and len(self.open) < MAX_OPEN:
+        if now - self._swept < SWEEP_SECONDS and len(self.open) < self.max_open:
             return []
         self._swept = now
         entries = tuple(self.open.items())
-        surplus = entries[: MAX_OPEN // 10] if len(entries) >= MAX_OPEN else ()
+        surplus = entries[: self.max_open // 10] if len(entries) >= self.max_open else ()
         alive = _alive((entry for _, entry in entries), now - MAX_SECONDS)
         late = (
             run_id

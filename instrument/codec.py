@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from .run import Answer, Attempt, Error, Exchange, Feedback, Run, Snapshot, Usage, UserEvent
-from .snapshot import clean
+from .snapshot import clean, type_name
 
 Storable: TypeAlias = "Run | Feedback | UserEvent | Exchange"
 """What can be written down; a `Trace` is written as its runs."""
@@ -29,7 +29,7 @@ def encode(item: Storable) -> bytes:
     Write an item as one JSON object.
 
     Lone surrogates, which no JSON text in UTF-8 can hold, become `?`; numbers that JSON in 64 bits
-    cannot hold become strings.
+    cannot hold become strings, and a value that is no JSON at all becomes the name of its type.
     """
     named = {"type": _NAMES[type(item)], **_unfold(item)}
     try:
@@ -61,9 +61,7 @@ def _unfold(value: Any) -> Any:
         return {name: each for name, each in named if each is not None}
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is no part of an item")
+    return dict(value) if isinstance(value, Mapping) else type_name(value)
 
 
 def _cleaned(value: Any) -> Any:

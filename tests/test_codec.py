@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -143,6 +144,16 @@ def test_lone_surrogates(name):
 def test_numbers_over_64_bits():
     """A number that the JSON writer refuses becomes a string, and the run is kept."""
     assert decode(encode(a_run(metadata={"n": 2**70}))).metadata == {"n": str(2**70)}
+
+
+@pytest.mark.parametrize("name", ["plain", "\ud800"])
+def test_what_is_no_json(name):
+    """Against the contract of a run: a value that is no JSON stands as its type."""
+    metadata = MappingProxyType({"a": {1, 2}, "b": MappingProxyType({"c": 1})})
+
+    read = decode(encode(a_run(name=name, metadata=metadata)))
+
+    assert read.metadata == {"a": "<builtins.set>", "b": {"c": 1}}
 
 
 def test_broken_snapshot():

@@ -8,8 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
-from ..codec import Storable, encode
-from ..run import Item, Run, Trace, Usage
+from ..codec import encode
+from ..guard import guard
+from ..run import Exchange, Feedback, Item, Run, Trace, Usage, UserEvent
 from ..snapshot import clean
 from ..tree import status
 from . import _text
@@ -81,13 +82,24 @@ def entries(items: Sequence[Item]) -> tuple[list[RunRow | EventRow], Mapping[str
     rows: list[RunRow | EventRow] = []
     dropped: Counter[str] = Counter()
     for item in items:
-        if isinstance(item, Trace):
-            dropped["not_a_run"] += 1
-        elif not isinstance(item, Run):
-            rows.append(_event_row(item))
-        elif item.duration is not None or item.id not in ended:
-            rows.append(_run_row(item))
+        if isinstance(item, Run) and item.duration is None and item.id in ended:
+            continue
+        row = None
+        with guard(
+            "write an item down for the store"
+        ):  # it alone, and not its whole batch, is lost
+            row = _row(item)
+        if row is None:
+            dropped["unwritable"] += 1
+        else:
+            rows.append(row)
     return rows, dropped
+
+
+def _row(item: Item) -> RunRow | EventRow | None:
+    if isinstance(item, Trace):
+        return None
+    return _run_row(item) if isinstance(item, Run) else _event_row(item)
 
 
 def _run_row(run: Run) -> RunRow:
@@ -122,10 +134,9 @@ def _run_row(run: Run) -> RunRow:
     )
 
 
-def _event_row(item: Storable) -> EventRow:
+def _event_row(item: Feedback | UserEvent | Exchange) -> EventRow:
     about = (getattr(item, name, None) for name in ("run_id", "user_id", "thread_id"))
-    at = item.started_at if isinstance(item, Run) else item.at
-    return EventRow((type(item).__name__, at.timestamp(), *map(_clean, about), encode(item)))
+    return EventRow((type(item).__name__, item.at.timestamp(), *map(_clean, about), encode(item)))
 
 
 def _texts(run: Run) -> tuple[str, str, str]:
@@ -141,8 +152,8 @@ def _texts(run: Run) -> tuple[str, str, str]:
     return head, prompt, answer
 
 
-def _clean(text: str | None) -> str | None:
-    return None if text is None else clean(text)
+def _clean(text: object) -> str | None:
+    return None if text is None else clean(str(text))
 
 
 def _count(tokens: int | None) -> int | None:

@@ -19,7 +19,7 @@ import pytest
 from instrument.exporters import _sqlite_schema, sqlite
 from instrument.exporters._base import LocalExporter
 from instrument.exporters.sqlite import SqliteExporter, from_env, store_path
-from instrument.guard import notices
+from instrument.guard import guard, notices
 from instrument.run import (
     ConfigError,
     Error,
@@ -206,7 +206,17 @@ def test_the_tables_are_kept_up_to_date(exporter, path):
 
 def test_a_whole_tree_is_refused(exporter):
     """A tree, which nobody sends here, is counted and not forgotten."""
-    assert exporter.write([Trace([a_run()])]) == {"not_a_run": 1}
+    assert exporter.write([Trace([a_run()])]) == {"unwritable": 1}
+
+
+def test_an_item_that_cannot_be_written(exporter, path, monkeypatch):
+    """An item that breaks its contract is counted and lost alone, not with its batch."""
+    monkeypatch.setattr(guard, "strict", False)
+    broken = a_run("broken", started_at="yesterday")
+
+    assert exporter.write([a_run("a"), broken, a_run("b", user_id=3)]) == {"unwritable": 1}
+
+    assert {run.id for run in Store(path).runs()} == {"a", "b"}
 
 
 @pytest.mark.parametrize(
@@ -315,6 +325,47 @@ FORKER = """
     exporter.close()
     sys.exit(status)
 """
+
+
+def test_a_connection_of_another_process(exporter, path):
+    """A connection that another process opened is neither used nor closed."""
+    exporter.write([a_run("before")])
+    inherited = exporter._db
+    exporter._opened = (os.getpid() + 1, *exporter._opened[1:])
+
+    exporter.write([a_run("after")])
+
+    assert exporter._db is not inherited
+    assert inherited.execute("SELECT count(*) FROM runs").fetchone() == (2,)
+    inherited.close()
+
+
+def test_half_a_batch_is_none(path):
+    """What fails in the middle of a transaction leaves nothing of it behind."""
+    db = _sqlite_schema.connect(path)
+
+    def fail_halfway():
+        with _sqlite_schema.transaction(db):
+            db.execute("INSERT INTO tags VALUES ('a', 1)")
+            db.execute("INSERT INTO nowhere VALUES (1)")
+
+    with pytest.raises(sqlite3.OperationalError, match="nowhere"):
+        fail_halfway()
+
+    assert db.execute("SELECT count(*) FROM tags").fetchone() == (0,)
+    db.close()
+
+
+def test_its_own_folder_is_hidden_from_git(tmp_path):
+    """A folder `.instrument` is hidden from git whoever made it, unless somebody decided already."""
+    folder = tmp_path / ".instrument"
+    folder.mkdir()
+    for content in ("*\n", "# mine\n"):
+        exporter = SqliteExporter(folder / "runs.db")
+        exporter.write([a_run()])
+        exporter.close()
+        assert (folder / ".gitignore").read_text() == content
+        (folder / ".gitignore").write_text("# mine\n")
 
 
 def damage(path: Path) -> None:
@@ -545,6 +596,20 @@ def test_old_traces_go(path):
     for table in ("tags", "events"):
         assert rows(path, f"SELECT count(*) FROM {table}") == [(0,)]
     assert Store(path).newest(9, Filters(search="word")) == []
+
+
+def test_pruning_is_never_a_long_pause(path):
+    """One write deletes so many traces at most; the next ones delete the others."""
+    exporter = SqliteExporter(path, max_age=3600)
+    most = sqlite.PRUNED_TRACES * sqlite.PRUNED_ROUNDS
+    old = NOW - timedelta(hours=2)
+    exporter.write([a_run(f"r{number}", started_at=old) for number in range(most + 10)])
+    exporter.write([])
+    assert Store(path).count() == 10
+
+    exporter.write([])
+    exporter.close()
+    assert Store(path).count() == 0
 
 
 def test_a_trace_goes_whole(path):

@@ -1,6 +1,19 @@
 """Reading the embedded store, for the command line and the web page."""
 
-from .questions import EVERYTHING, Bucket, Field, Filters, Session, Summary, Totals, Value
+from .questions import (
+    EVERYTHING,
+    Bucket,
+    Field,
+    Filters,
+    Group,
+    Overview,
+    Session,
+    Shared,
+    Slot,
+    Summary,
+    Totals,
+    Value,
+)
 from .reader import Store, StoreError
 
 __all__ = [
@@ -8,7 +21,11 @@ __all__ = [
     "Bucket",
     "Field",
     "Filters",
+    "Group",
+    "Overview",
     "Session",
+    "Shared",
+    "Slot",
     "Store",
     "StoreError",
     "Summary",

@@ -61,7 +61,7 @@ def timeline(db: Connection, width: float, filters: Filters) -> list[Bucket]:
     term, given = condition(db, filters)
     rows = db.execute(
         "SELECT cast(r.started / :width AS INTEGER), count(*), sum(r.status = 'error'), "  # noqa: S608 - the text is ours
-        f"{_TOKENS} FROM runs r WHERE {term} GROUP BY 1 ORDER BY 1",
+        f"{TOKENS} FROM runs r WHERE {term} GROUP BY 1 ORDER BY 1",
         {**given, "width": width},
     )
     return [Bucket(at(number * width), *figures) for number, *figures in rows]
@@ -102,13 +102,13 @@ def _totals(figures: Sequence[Any], times: Iterable[Sequence[float | None]]) -> 
     )
 
 
-_TOKENS = """
+TOKENS = """
 sum(CASE WHEN r.model IS NOT NULL THEN r.prompt_tokens END),
 sum(CASE WHEN r.model IS NOT NULL THEN r.completion_tokens END)
 """
 _SUMS = f"""
 count(*), count(r.model), coalesce(sum(r.status = 'error'), 0), coalesce(sum(r.status = 'open'), 0),
-{_TOKENS}
+{TOKENS}
 """
 _TIMES = "r.duration, r.ttft"
 _TIMED = "r.model IS NOT NULL AND r.duration IS NOT NULL"

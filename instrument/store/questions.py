@@ -17,6 +17,9 @@ Field: TypeAlias = Literal[
 ]
 """What runs can be grouped by."""
 
+Shared: TypeAlias = Literal["user_id", "thread_id"]
+"""What many traces can have in common, so that a page of its own is about it."""
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,8 @@ class Summary:
         ttft: Seconds to the first token.
         runs: How many runs it has; *errors* of them failed, *open* have not ended.
         prompt: The first words.
+        error: Type and message of the root's error, the first words.
+        models: The models that it called.
     """
 
     id: str
@@ -77,6 +82,8 @@ class Summary:
     thread_id: str | None
     prompt: str
     answer: str
+    error: str = ""
+    models: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
 
 
@@ -123,6 +130,48 @@ class Bucket:
     at: datetime
     runs: int
     errors: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What began in one stretch of time; there are no figures of first tokens."""
+
+    at: datetime
+    totals: Totals
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """
+    Runs over time.
+
+    Attributes:
+        width: Seconds of one stretch.
+        totals: All of them added up; there are no figures of first tokens.
+        slots: Every stretch, oldest first, also those without a run.
+    """
+
+    width: float
+    totals: Totals
+    slots: Sequence[Slot]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A user or a thread, and what its runs come to; tokens are None when none were counted."""
+
+    value: str
+    first_at: datetime
+    last_at: datetime
+    traces: int
+    runs: int
+    errors: int
+    open: int
     prompt_tokens: int | None
     completion_tokens: int | None
 

@@ -19,12 +19,18 @@ from ..exporters._sqlite_schema import BUSY_SECONDS, MIGRATIONS, Refused, check,
 from ..run import Feedback, Run
 from ..tree import Tree, grow
 from . import figures
+from .groups import groups
+from .outline import outline
+from .overview import overview
 from .questions import (
     EVERYTHING,
     Bucket,
     Field,
     Filters,
+    Group,
+    Overview,
     Session,
+    Shared,
     Summary,
     Totals,
     Value,
@@ -89,6 +95,23 @@ class Store:
             found = _resolve(db, _TRACE_IDS, trace_id) or _resolve(db, _RUN_IDS, trace_id)
             return _trees(db, [found[1]])[0] if found else None
 
+    def outline(self, trace_id: str, limit: int = 1_000) -> Tree | None:
+        """
+        Return one trace as `trace` does, quickly: what was said is left out, and runs past a limit.
+
+        Only the root and runs that went wrong are whole.
+
+        Raises:
+            StoreError: More than one begins so.
+        """
+        with self._opened() as db:
+            found = _resolve(db, _TRACE_IDS, trace_id) or _resolve(db, _RUN_IDS, trace_id)
+            if found is None:
+                return None
+            said = [decode(data) for _, data in db.execute(_FEEDBACK.format("?"), found[1:])]
+            runs = outline(db, found[1], limit)
+        return grow(runs, [each for each in said if isinstance(each, Feedback)])
+
     def run(self, run_id: str) -> Run | None:
         """
         Return one run, by its id or the beginning of it.
@@ -137,10 +160,15 @@ class Store:
             The number for the next call, and ids of traces, those written to first coming first.
         """
         with self._opened() as db:
-            (last,) = db.execute("SELECT coalesce(max(touched), 0) FROM traces").fetchone()
+            (last,) = db.execute(_LATEST).fetchone()
             after = after if after <= last else 0  # the store was begun anew
             rows = db.execute(_CHANGED, (after, limit)).fetchall()
         return (rows[-1][1] if rows else after), [row[0] for row in rows]
+
+    def latest(self) -> int:
+        """Return the number after which `changed` has nothing to say yet."""
+        with self._opened() as db:
+            return int(db.execute(_LATEST).fetchone()[0])
 
     def count(self, filters: Filters = EVERYTHING) -> int:
         """Count the traces that have such a run."""
@@ -176,6 +204,24 @@ class Store:
         """
         with self._opened() as db:
             return figures.timeline(db, width, filters)
+
+    def overview(self, filters: Filters = EVERYTHING, slots: int = 60) -> Overview:
+        """
+        Add such runs up in all and over time, in stretches of a round length.
+
+        Args:
+            filters: Which runs are meant.
+            slots: How many stretches there are at most.
+        """
+        with self._opened() as db:
+            return overview(db, filters, slots)
+
+    def groups(
+        self, field: Shared, limit: int = 50, *, search: str = "", offset: int = 0
+    ) -> list[Group]:
+        """Return the users or threads that have such letters in their id, those seen last first."""
+        with self._opened() as db:
+            return groups(db, field, search, limit, offset)
 
     def sessions(self, user_id: str, gap: float = SESSION_GAP) -> list[Session]:
         """
@@ -268,10 +314,20 @@ def _resolve(db: Connection, query: str, beginning: str) -> tuple[int, str] | No
 
 
 def _summary(row: Sequence[Any]) -> Summary:
-    tags, started, ended, *columns = row
-    times = {"started_at": figures.at(started), "duration": max(0.0, ended - started)}
-    labels = tuple(tags.split(_SEPARATOR)) if tags else ()
-    return Summary(**dict(zip(_COLUMNS, columns, strict=True)), **times, tags=labels)
+    tags, models, title, started, ended, *columns = row
+    values: dict[str, Any] = dict(zip(_COLUMNS, columns, strict=True))
+    return Summary(
+        **values,
+        started_at=figures.at(started),
+        duration=max(0.0, ended - started),
+        error=title[len(values["name"]) + 1 :],
+        models=_parts(models),
+        tags=_parts(tags),
+    )
+
+
+def _parts(joined: str | None) -> tuple[str, ...]:
+    return tuple(joined.split(_SEPARATOR)) if joined else ()
 
 
 def _marks(values: Sequence[object]) -> str:
@@ -291,7 +347,11 @@ ORDER BY e.at, e.n
 """
 _SEPARATOR = "\x1f"
 _SUMMARIES = """
-SELECT (SELECT group_concat(tag, char(31)) FROM tags WHERE n = t.root), t.started, t.ended,
+SELECT (SELECT group_concat(tag, char(31)) FROM tags WHERE n = t.root),
+    (SELECT group_concat(model, char(31)) FROM (
+        SELECT DISTINCT model FROM runs WHERE trace_id = t.id AND model IS NOT NULL
+    )),
+    x.title, t.started, t.ended,
     t.id, r.name, r.kind, r.status, r.ttft, t.runs, t.errors, t.open,
     t.prompt_tokens, t.completion_tokens, t.user_id, t.thread_id, x.prompt, x.answer
 FROM traces t JOIN runs r ON r.n = t.root JOIN texts x ON x.n = t.root WHERE t.id IN ({})
@@ -305,6 +365,7 @@ SELECT r.started, r.n, b.data FROM runs r JOIN bodies b ON b.n = r.n
 WHERE (r.started, r.n) > (:at, :n) AND {} ORDER BY r.started, r.n LIMIT :limit
 """
 _EVENTS = "SELECT data FROM events WHERE at >= ? AND at < ? ORDER BY at, n"
+_LATEST = "SELECT coalesce(max(touched), 0) FROM traces"
 _CHANGED = "SELECT id, touched FROM traces WHERE touched > ? ORDER BY touched LIMIT ?"
 _TRACE_IDS = "SELECT root, id, id FROM traces WHERE id BETWEEN ? AND ? LIMIT 2"
 _RUN_IDS = "SELECT n, trace_id, id FROM runs WHERE id BETWEEN ? AND ? LIMIT 2"

@@ -1,0 +1,33 @@
+"""Threads and users of the store as lines of a list, those seen last first."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from .figures import TOKENS, at
+from .questions import Group, Shared
+
+if TYPE_CHECKING:
+    from sqlite3 import Connection
+
+
+def groups(db: Connection, field: Shared, search: str, limit: int, offset: int) -> list[Group]:
+    """Find the values of a field by an index that holds nothing else, then add up those shown."""
+    like = "%" + re.sub(r"([\\%_])", r"\\\1", search) + "%"
+    names = [row[0] for row in db.execute(_NAMES.format(field), (like, limit, offset))]
+    marks = ", ".join("?" * len(names))
+    rows = db.execute(_SUMS.format(field, TOKENS, marks), names)
+    found = {value: (at(first), at(last), *sums) for value, first, last, *sums in rows}
+    return [Group(name, *found[name]) for name in names]
+
+
+_NAMES = r"""
+SELECT {0} FROM runs WHERE {0} IS NOT NULL AND {0} LIKE ? ESCAPE '\'
+GROUP BY 1 ORDER BY max(started) DESC, 1 LIMIT ? OFFSET ?
+"""
+_SUMS = """
+SELECT {0}, min(r.started), max(r.started), count(DISTINCT r.trace_id), count(*),
+    sum(r.status = 'error'), sum(r.status = 'open'), {1}
+FROM runs r WHERE {0} IN ({2}) GROUP BY 1
+"""

@@ -195,10 +195,9 @@ class HoneyHive:
         return Verdict(len(over) - rejected, +Counter(rejected=rejected), again)
 
     def _remember(self, items: Sequence[Item]) -> None:
-        for item in items:
-            if isinstance(item, Run):
-                self._started[session_of(item)] = None
-                self._missed.pop(item.id, None)
+        for run in (item for item in items if isinstance(item, Run)):
+            self._started[session_of(run)] = None
+            self._missed.pop(run.id, None)
         while len(self._started) > MAX_SESSIONS:
             self._started.popitem(last=False)
 

@@ -276,18 +276,17 @@ def sources_of(trace: Trace) -> JSON:
 
 def tags_of(run: Run) -> dict[str, str]:
     """Write tags and metadata as pairs of texts: `team:red`, `team=red` and `beta` (as `true`)."""
-    pairs = {
-        name: value if isinstance(value, str) else str(value)
+    said = {
+        name: tag_text(value)
         for name, value in run.metadata.items()
-        if isinstance(value, (str, int, float)) and not isinstance(value, bool)
+        if isinstance(value, (str, int, float))
     }
-    pairs.update(
-        (name, "true" if value else "false")
-        for name, value in run.metadata.items()
-        if isinstance(value, bool)
-    )
-    pairs.update(map(tag_pair, run.tags))
-    return pairs
+    return {**said, **dict(map(tag_pair, run.tags))}
+
+
+def tag_text(value: str | float) -> str:
+    """Write a plain value as a tag's text."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def tag_pair(tag: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from instrument.exporters.sqlite import SqliteExporter
 from instrument.run import Answer, Error, Feedback, Run, Snapshot, Usage, UserEvent
 from instrument.store import Bucket, Filters, Session, Store, StoreError, Totals, Value
 from instrument.store.questions import match, percentile
+from instrument.store.reader import address
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 
@@ -423,6 +424,19 @@ def test_reading_changes_nothing(store, path):
     found.totals()
 
     assert path.read_bytes() == before
+
+
+def test_where_nobody_can_write(store, path):
+    """A store in a folder that may not be written to is read without a file beside it."""
+    store(a_run("a"))
+    for each in path.parent.glob("runs.db-*"):
+        each.unlink()
+
+    db = sqlite3.connect(address(path, writable=False), uri=True)
+
+    assert db.execute("SELECT id FROM runs").fetchall() == [("a",)]
+    assert not list(path.parent.glob("runs.db-*"))
+    db.close()
 
 
 def test_an_older_store_that_cannot_be_upgraded(store, path):

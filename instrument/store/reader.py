@@ -7,6 +7,7 @@ outlives forks, a damaged file that was set aside, and a store that was deleted 
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -242,7 +243,7 @@ class Store:
             raise StoreError(_NO_STORE.format(self.path))
         with _told(self.path):
             db = sqlite3.connect(
-                f"{self.path.as_uri()}?mode=ro",
+                address(self.path, writable=os.access(self.path.parent, os.W_OK)),
                 uri=True,
                 timeout=BUSY_SECONDS,
                 isolation_level=None,
@@ -252,6 +253,18 @@ class Store:
                 yield db
             finally:
                 db.close()
+
+
+def address(path: Path, *, writable: bool) -> str:
+    """
+    Name a store to SQLite so that it is read and never written.
+
+    Args:
+        path: The file.
+        writable: Whether its folder is. SQLite keeps what readers share in a file beside a store;
+            where none can be, nobody writes either, and the store is read as it lies there.
+    """
+    return f"{path.as_uri()}?mode=ro" + ("" if writable else "&immutable=1")
 
 
 _NO_STORE = """no runs yet: there is no store at {}

@@ -36,7 +36,12 @@ class Client:
         self.settings = settings
         self.transport = Transport(
             settings.exporters,
-            process=filter_for(capture_content=settings.capture_content, redact=settings.redact),
+            process=filter_for(
+                capture_content=settings.capture_content,
+                scan_secrets=settings.scan_secrets,
+                redact=settings.redact,
+                hash_key=settings.hash_key,
+            ),
             bounds=Bounds(flush_interval=settings.flush_interval),
         )
         self.recorder = Recorder(
@@ -64,12 +69,14 @@ class Client:
 _client: Client | None = None
 
 
-def instrument(
+def instrument(  # noqa: PLR0913 - each setting is one keyword, to be read in one place
     *,
     exporters: Sequence[str | config.AnyExporter] | None = None,
     user_id: str | None = None,
     capture_content: bool | None = None,
+    scan_secrets: bool | None = None,
     redact: config.Redact | None = None,
+    hash_user_ids: bool | str | None = None,
     sample_rate: float | None = None,
     flush_interval: float | None = None,
 ) -> None:
@@ -84,8 +91,11 @@ def instrument(
             in the environment, else the local store.
         user_id: The user of every run for which nothing nearer names one.
         capture_content: False keeps prompts, answers and their like out of every destination.
+        scan_secrets: False leaves what looks like a key or a token as it is.
         redact: Called with each piece of content, a JSON value, before any destination; returns
             what may leave. When it raises, the content is dropped.
+        hash_user_ids: Send user ids as hashes under a key: this text, or for True what
+            INSTRUMENT_HASH_KEY holds.
         sample_rate: Share of trees that are recorded, 0.0 to 1.0.
         flush_interval: Seconds that a run waits at most before it is sent.
 

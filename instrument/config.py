@@ -47,7 +47,9 @@ class Settings:
         chosen: False when nobody chose and the local store stands in.
         user_id: The user of every run for which nothing nearer names one.
         capture_content: False keeps prompts, answers and their like out of every destination.
+        scan_secrets: Whether what looks like a key or a token is masked.
         redact: Called with each piece of content before any destination; returns what may leave.
+        hash_key: Where this is given, user ids leave as hashes under this key.
         sample_rate: Share of trees that are recorded, 0.0 to 1.0.
         flush_interval: Seconds a run waits at most before it is sent.
     """
@@ -56,7 +58,9 @@ class Settings:
     chosen: bool = True
     user_id: str | None = None
     capture_content: bool = True
+    scan_secrets: bool = True
     redact: Redact | None = None
+    hash_key: bytes | None = None
     sample_rate: float = 1.0
     flush_interval: float = 1.0
 
@@ -84,7 +88,9 @@ def read(options: Mapping[str, Any], env: Environment | None = None) -> Settings
         chosen=chosen,
         user_id=_text(given.get("user_id", env.get("INSTRUMENT_USER_ID") or None)),
         capture_content=_flag("capture_content", "INSTRUMENT_CAPTURE_CONTENT", given, env),
+        scan_secrets=_flag("scan_secrets", "INSTRUMENT_SCAN_SECRETS", given, env),
         redact=redact,
+        hash_key=_hash_key(given, env),
         sample_rate=_number("sample_rate", "INSTRUMENT_SAMPLE_RATE", given, env, (0.0, 1.0)),
         flush_interval=_number(
             "flush_interval", "INSTRUMENT_FLUSH_INTERVAL", given, env, (0.01, 3600.0)
@@ -93,7 +99,16 @@ def read(options: Mapping[str, Any], env: Environment | None = None) -> Settings
 
 
 OPTIONS = frozenset(
-    {"exporters", "user_id", "capture_content", "redact", "sample_rate", "flush_interval"}
+    {
+        "capture_content",
+        "exporters",
+        "flush_interval",
+        "hash_user_ids",
+        "redact",
+        "sample_rate",
+        "scan_secrets",
+        "user_id",
+    }
 )
 
 
@@ -171,6 +186,21 @@ def _text(value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise ConfigError(f"user_id must be a string, not {type(value).__name__}: use str(...)")
     return value
+
+
+def _hash_key(given: Mapping[str, Any], env: Environment) -> bytes | None:
+    """Find the key of `hash_user_ids`: the option itself when it is a text, else the variable."""
+    wanted = given.get("hash_user_ids")
+    if isinstance(wanted, str) and wanted:
+        return wanted.encode()
+    key = env.get("INSTRUMENT_HASH_KEY", "")
+    if wanted is False or (wanted is None and not key):
+        return None
+    if not key:
+        raise ConfigError(
+            "hash_user_ids needs a key: set INSTRUMENT_HASH_KEY to a long random text"
+        )
+    return key.encode()
 
 
 def _flag(option: str, variable: str, given: Mapping[str, Any], env: Environment) -> bool:

@@ -75,12 +75,28 @@ def test_environment_and_arguments() -> None:
         ({"user_id": 7}, {}, "user_id must be a string"),
         ({"redact": "x"}, {}, "redact must be a function"),
         ({"colour": 1}, {}, "no option 'colour'"),
+        ({"hash_user_ids": True}, {}, "set INSTRUMENT_HASH_KEY"),
     ],
 )
 def test_errors(options: dict[str, Any], env: dict[str, str], remedy: str) -> None:
     """A setting that cannot be used is told with the remedy in the sentence."""
     with pytest.raises(ConfigError, match=remedy):
         read(options, env)
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "key"),
+    [
+        ({}, {}, None),
+        ({"hash_user_ids": "text"}, {}, b"text"),
+        ({"hash_user_ids": True}, {"INSTRUMENT_HASH_KEY": "k"}, b"k"),
+        ({}, {"INSTRUMENT_HASH_KEY": "k"}, b"k"),
+        ({"hash_user_ids": False}, {"INSTRUMENT_HASH_KEY": "k"}, None),
+    ],
+)
+def test_hash_key(options: dict[str, Any], env: dict[str, str], key: bytes | None) -> None:
+    """The key of hashed user ids is the option itself, or comes from the environment."""
+    assert read(options, env).hash_key == key
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 
 from instrument.guard import guard, notices
 from instrument.privacy import filter_for
-from instrument.run import Answer, Error, Feedback, Run, Snapshot, Usage
+from instrument.run import Answer, Error, Exchange, Feedback, Run, Snapshot, Usage, UserEvent
+from instrument.secrets import mask_text
+from instrument.snapshot import snapshot
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 RUN = Run(
@@ -37,8 +40,75 @@ def texts(item: Any) -> str:
 
 
 def test_unchanged() -> None:
-    """Without settings an item passes as it is."""
-    assert filter_for(capture_content=True, redact=None)(RUN) is RUN
+    """Without settings and without secrets an item passes as it is."""
+    assert filter_for(scan_secrets=False)(RUN) is RUN
+    assert filter_for()(RUN) == RUN
+
+
+SECRETS = [
+    "sk-proj-" + "aB3_" * 12,
+    "sk-" + "a1B2" * 12,
+    "sk-ant-api03-" + "aB3-" * 12,
+    "AKIA" + "ABCD1234" * 2,
+    "AIza" + "a1_-x" * 7,
+    "ghp_" + "a1B2" * 9,
+    "github_pat_" + "a1_B2" * 12,
+    "glpat-" + "a1B2-" * 5,
+    "xoxb-123456789012-abcdef",
+    "hf_" + "aBcD" * 9,
+    "gsk_" + "aBc1" * 13,
+    "sk_live_" + "aBc1" * 6,
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcDEF123_-x",
+    "Bearer " + "aBc1." * 6,
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nIBAAK\n-----END RSA PRIVATE KEY-----",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS, ids=[secret[:12] for secret in SECRETS])
+def test_secrets_masked_everywhere(secret: str) -> None:
+    """What looks like a key is masked in every piece of content, and the JSON stays JSON."""
+    text = f"use {secret}, please"
+    said = snapshot([{"role": "user", "content": text, "deep": {"k": [text]}}])
+    run = replace(
+        RUN,
+        input=said,
+        output=said,
+        params=snapshot({"tools": [text]}),
+        error=Error(text, "E", text),
+        metadata={"k": text},
+        user_props={"k": text},
+    )
+    items = [
+        run,
+        Feedback(run_id="r", at=NOW, comment=text),
+        UserEvent(name="e", at=NOW, properties={"k": text}),
+        Exchange(user_id="u", prompt=text, answer=text, at=NOW, properties={"k": text}),
+    ]
+    cleaned = [filter_for()(item) for item in items]
+
+    core = secret.removeprefix("Bearer ").split("\n")[0]
+    assert core not in repr(cleaned)
+    assert repr(cleaned).count(", please") == repr(items).count(", please")
+    assert orjson.loads(cleaned[0].input)[0]["role"] == "user"  # type: ignore[union-attr,arg-type]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["task-list", "a risk-free-and-long-compound-word", "hf_short", "AKIA", "eyJ", "Bearer of"],
+)
+def test_words_are_no_secrets(text: str) -> None:
+    """Ordinary words that begin like a secret stay."""
+    assert mask_text(text) == text
+
+
+def test_user_ids_hashed() -> None:
+    """With a key, user ids leave as hashes, the same for the same user."""
+    process = filter_for(hash_key=b"key")
+    first = process(replace(RUN, user_id="ada", params=None))
+    second = process(Feedback(run_id="r", at=NOW, thumb="up", user_id="ada"))
+
+    assert first.user_id == second.user_id  # type: ignore[union-attr]
+    assert len(first.user_id or "") == 64  # type: ignore[union-attr]
 
 
 def test_no_content() -> None:

@@ -85,6 +85,8 @@ def unfold(value: Any) -> Any:
     fields; a type that nobody knows becomes its name.
     """
     kind = type(value)
+    if hasattr(kind, "get_secret_value"):
+        return type_name(value)  # pydantic's SecretStr and its like
     if hasattr(kind, "__pydantic_fields__") or hasattr(kind, "__pydantic_serializer__"):
         fields = value.__dict__
         extra = getattr(value, "__pydantic_extra__", None)

@@ -8,15 +8,26 @@ open of the runs that it began.
 
 from __future__ import annotations
 
+import sys
+import weakref
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 import wrapt
 
 from ...context import restore
 from ...guard import guard
 from ...run import Kind
-from .tracing import Scope, break_off, scope
+from .tracing import Scope, break_off, registry, scope
+
+
+LAZY_START: Final = "ensure_started"
+"""The function of LangChain's that begins the run of a stream when it is first read."""
+
+LAZY_FRAMES: Final = 6
+"""How far above a callback that function is looked for."""
 
 
 class Method(NamedTuple):
@@ -90,6 +101,33 @@ def aclosing(kind: Kind) -> Callable[..., Any]:
         return run(wrapped, args, kwargs)
 
     return call
+
+
+def end_when_dropped(run_id: UUID) -> None:
+    """
+    End a run whose stream (events v3, synchronous) is dropped before its end.
+
+    Such a stream begins its run when it is first read, from a function of LangChain's that knows
+    it; when nobody holds it any more, there is no callback.
+    """
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to walk the stack
+    for _ in range(LAZY_FRAMES):
+        if frame is None:
+            return
+        if frame.f_code.co_name == LAZY_START:
+            stream = frame.f_locals.get("stream")
+            if stream is not None:
+                weakref.finalize(stream, _dropped, run_id).atexit = False
+            return
+        frame = frame.f_back
+
+
+def _dropped(run_id: UUID) -> None:
+    with guard("end a stream that was dropped"):
+        node = registry.close(run_id)
+        if node is not None and node.account is not None:
+            node.account.partial = "abandoned"
+            node.end()
 
 
 class Patch:

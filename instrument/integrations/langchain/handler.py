@@ -13,6 +13,7 @@ from ...context import UNBOUND, Bound, bind
 from ...guard import guard
 from ...recorder import MAX_MESSAGE_CHARS, Recorder
 from ...run import Error
+from .closing import end_when_dropped
 from .shots import take, take_answer, take_partial
 from .tracing import Source, begin, fail, finish, registry
 
@@ -93,6 +94,7 @@ class CallbackHandler(BaseCallbackHandler):
             node = begin(self._source, "llm", run_id, serialized, told)
             if node is not None:
                 node.announce(take(messages[0] if messages else []), told.get("invocation_params"))
+                end_when_dropped(run_id)
 
     def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: UUID, **told: Any) -> None:
         """Begin a call of a text model, whose prompt becomes a user's message."""

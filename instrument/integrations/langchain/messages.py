@@ -46,7 +46,7 @@ def convert(value: JSON, texts: list[str]) -> JSON:
     if not isinstance(value, dict):
         return value
     number = value.get(LONG)
-    if isinstance(number, int) and number < len(texts):
+    if isinstance(number, int) and 0 <= number < len(texts):
         return clean(texts[number])
     converted: dict[str, JSON] = {
         key: item if key == MARK else convert(item, texts) for key, item in value.items()
@@ -106,19 +106,20 @@ def content(value: JSON) -> JSON:
     if not isinstance(value, list):
         return value
     blocks = [block for item in value if (block := _block(item)) is not None]
-    texts = [block["text"] for block in blocks if block.keys() == {"type", "text"}]
-    if len(texts) == len(blocks) and all(block["type"] == "text" for block in blocks):
-        return "".join(str(text) for text in texts)
+    if all(block.get("type") == "text" for block in blocks):
+        return "".join(str(block["text"]) for block in blocks)
     return list(blocks)
 
 
 def _block(item: JSON) -> dict[str, JSON] | None:
     if isinstance(item, str):
         return {"type": "text", "text": item}
-    if not isinstance(item, dict) or item.get("type") in CALLS:
+    if not isinstance(item, dict):
         return None
     kind = item.get("type")
-    return _BLOCKS.get(kind if isinstance(kind, str) else "", _other)(item)
+    if not isinstance(kind, str):
+        return item
+    return None if kind in CALLS else _BLOCKS.get(kind, _other)(item)
 
 
 def _text(block: dict[str, JSON]) -> dict[str, JSON]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import accumulate
 from unicodedata import bidirectional, category, east_asian_width
 
 MAX_CHARS = 2_000
@@ -48,14 +49,8 @@ def cut(text: str, width: int) -> str:
     """Cut a text to so many columns, with an ellipsis at the end where something is missing."""
     if width_of(text) <= width:
         return text
-    room = width - 1
-    kept = []
-    for char in text:
-        room -= _width(char)
-        if room < 0:
-            break
-        kept.append(char)
-    return "".join(kept).rstrip() + "…" * (width > 0)
+    fitting = sum(end < width for end in accumulate(map(_width, text)))
+    return text[:fitting].rstrip() + "…" * (width > 0)
 
 
 def isolated(text: str) -> str:

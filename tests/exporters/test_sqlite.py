@@ -340,13 +340,15 @@ def test_a_connection_of_another_process(exporter, path):
     inherited.close()
 
 
-def test_half_a_batch_is_none(path):
-    """What fails in the middle of a transaction leaves nothing of it behind."""
+@pytest.mark.parametrize("first", ["SELECT 1", "ROLLBACK"])
+def test_half_a_batch_is_none(path, first):
+    """What fails in the middle leaves nothing of it behind, also when SQLite went back by itself."""
     db = _sqlite_schema.connect(path)
 
     def fail_halfway():
         with _sqlite_schema.transaction(db):
             db.execute("INSERT INTO tags VALUES ('a', 1)")
+            db.execute(first)
             db.execute("INSERT INTO nowhere VALUES (1)")
 
     with pytest.raises(sqlite3.OperationalError, match="nowhere"):

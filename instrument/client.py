@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 
 from . import recorder as recorders
 from . import told
+from .context import bound
 from .guard import guard, logger, notices
 from .recorder import Note, Recorder
 from .run import ConfigError, Feedback
@@ -201,7 +202,7 @@ def feedback(
         thumb: `up` or `down`.
         score: Any number; its scale is yours.
         comment: What they said.
-        user_id: Who said it.
+        user_id: Who said it; None takes what is bound.
 
     Raises:
         ValueError: There is nothing in it, or *thumb* is another word.
@@ -220,7 +221,7 @@ def feedback(
                     thumb=thumb,
                     score=score,
                     comment=comment,
-                    user_id=user_id,
+                    user_id=user_id or bound.get().user_id,
                 )
             )
         )

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "instrument"
 
 LAYERS = (
-    ("run", "guard", "snapshot", "codec", "identity", "media", "tree"),
+    ("run", "guard", "snapshot", "codec", "identity", "media", "secrets", "tree"),
     ("context", "exporters._base"),
     ("recorder", "privacy"),
     ("told",),

@@ -13,6 +13,7 @@ import pytest
 openai = pytest.importorskip("openai", reason="the openai package is not installed")
 
 import instrument
+from instrument import recorder as recorders
 from instrument.integrations import openai as integration
 from instrument.recorder import Recorder
 from instrument.run import Run
@@ -230,6 +231,29 @@ async def test_two_hundred_tasks() -> None:
             await asyncio.gather(*(work(client, n) for n in range(200)))
 
     check_places(runs, 200)
+
+
+def test_captured_inside_instrumented() -> None:
+    """A block that captures sees everything whole while instrument() is on, which sees nothing."""
+    records: list[Any] = []
+    undo = integration.install(recorder := Recorder(records.append))
+    recorders.installed.append(recorder)
+    with FakeOpenAI() as server, client_of(server) as client:
+        with capture() as runs:
+            client.chat.completions.create(**ASK)
+            list(client.chat.completions.create(**ASK, stream=True))
+        inside = len(records)
+        client.chat.completions.create(**ASK)
+    recorders.installed.remove(recorder)
+    undo()
+
+    assert [(run.name, len(run.answer.attempts)) for run in runs if run.answer] == [
+        ("gpt-4o", 1)
+    ] * 2
+    assert [
+        message["content"] for run in runs for message in [orjson.loads(run.output or b"")]
+    ] == ["You said: hi"] * 2
+    assert (inside, len(records)) == (0, 2)
 
 
 def test_taken_back() -> None:

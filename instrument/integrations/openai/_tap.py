@@ -16,7 +16,7 @@ the arguments it was given.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -29,56 +29,51 @@ from ._call import Call
 
 MODULE: Final = "openai._base_client"
 
-_call: ContextVar[Call | None] = ContextVar("instrument.openai.call", default=None)
-"""
-The completion whose `request` is on the stack; set and reset in that one frame.
-
-A request of another kind that is made meanwhile (for a token, say) sets None for its own frame.
-"""
-
 Wrapped = Callable[..., Any]
 
 
 class Tap:
-    """The wrappers, for one recorder."""
+    """
+    The wrappers, for one recorder.
+
+    The completion whose `request` is on the stack is in a context variable, set and reset in that
+    one frame. A request of another kind that is made meanwhile (for a token, say) sets None for its
+    own. Each tap has its own variable, so that two of them do not see each other's.
+    """
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
+        self._call: ContextVar[Call | None] = ContextVar("instrument.openai.call", default=None)
 
     def request(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
         """Make the call a run, when it is one for a chat completion."""
         call = self._begin(args, kwargs)
-        if call is None and _call.get() is None:
+        if call is None and self._call.get() is None:
             return wrapped(*args, **kwargs)
-        token = _call.set(call)
+        token = self._call.set(call)
         try:
             result = wrapped(*args, **kwargs)
         except BaseException as error:
             _fail(call, error)
             raise
         finally:
-            restore(_call, token)
+            restore(self._call, token)
         _returned(call)
         return result
 
-    def arequest(
-        self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any
-    ) -> Coroutine[Any, Any, Any]:
+    async def arequest(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
         """Do what `request` does, for the asynchronous client."""
-        return self._arequest(wrapped, args, kwargs)
-
-    async def _arequest(self, wrapped: Wrapped, args: Any, kwargs: Any) -> Any:
         call = self._begin(args, kwargs)
-        if call is None and _call.get() is None:
+        if call is None and self._call.get() is None:
             return await wrapped(*args, **kwargs)
-        token = _call.set(call)
+        token = self._call.set(call)
         try:
             result = await wrapped(*args, **kwargs)
         except BaseException as error:
             _fail(call, error)
             raise
         finally:
-            restore(_call, token)
+            restore(self._call, token)
         _returned(call)
         return result
 
@@ -90,6 +85,33 @@ class Tap:
                     return Call(self._recorder)
         return None
 
+    def build_request(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
+        """See the bytes of an attempt."""
+        request = wrapped(*args, **kwargs)
+        call = self._call.get()
+        if call is not None:
+            with guard("read a request"):
+                call.sent(request.url, request.content)
+        return request
+
+    def should_retry(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
+        """See the status of an attempt that failed."""
+        call = self._call.get()
+        if call is not None:
+            with guard("read the status of an attempt"):
+                call.answered(args[0] if args else kwargs["response"])
+        return wrapped(*args, **kwargs)
+
+    def process_response(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
+        """See the reply: keep a body that has been read, watch one that has not."""
+        see_response(self._call.get(), kwargs, asynchronous=False)
+        return wrapped(*args, **kwargs)
+
+    def aprocess_response(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
+        """Do what `process_response` does, for the asynchronous client."""
+        see_response(self._call.get(), kwargs, asynchronous=True)
+        return wrapped(*args, **kwargs)
+
 
 def is_chat_completion(options: Any) -> bool:
     """Say whether these request options are for a chat completion."""
@@ -97,40 +119,8 @@ def is_chat_completion(options: Any) -> bool:
     return path.endswith("/chat/completions") and options.method.lower() == "post"
 
 
-def build_request(wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
-    """See the bytes of an attempt."""
-    request = wrapped(*args, **kwargs)
-    call = _call.get()
-    if call is not None:
-        with guard("read a request"):
-            call.sent(request.url, request.content)
-    return request
-
-
-def should_retry(wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
-    """See the status of an attempt that failed."""
-    call = _call.get()
-    if call is not None:
-        with guard("read the status of an attempt"):
-            call.answered(args[0] if args else kwargs["response"])
-    return wrapped(*args, **kwargs)
-
-
-def process_response(wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
-    """See the reply: keep a body that has been read, watch one that has not."""
-    see_response(kwargs, asynchronous=False)
-    return wrapped(*args, **kwargs)
-
-
-def aprocess_response(wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
-    """Do what `process_response` does, for the asynchronous client."""
-    see_response(kwargs, asynchronous=True)
-    return wrapped(*args, **kwargs)
-
-
-def see_response(kwargs: Any, *, asynchronous: bool) -> None:
+def see_response(call: Call | None, kwargs: Any, *, asynchronous: bool) -> None:
     """Note the reply, and hook into its body when that is still to come."""
-    call = _call.get()
     if call is None:
         return
     with guard("read a response"):
@@ -201,10 +191,10 @@ def _returned(call: Call | None) -> None:
 def wrappers(tap: Tap) -> list[tuple[str, str, Any]]:
     """List what is wrapped: client class, method, wrapper."""
     own = {
-        "SyncAPIClient": {"request": tap.request, "_process_response": process_response},
-        "AsyncAPIClient": {"request": tap.arequest, "_process_response": aprocess_response},
+        "SyncAPIClient": {"request": tap.request, "_process_response": tap.process_response},
+        "AsyncAPIClient": {"request": tap.arequest, "_process_response": tap.aprocess_response},
     }
-    shared = {"_build_request": build_request, "_should_retry": should_retry}
+    shared = {"_build_request": tap.build_request, "_should_retry": tap.should_retry}
     return [
         (client, name, wrapper)
         for client, its_own in own.items()

@@ -15,7 +15,7 @@ from . import told
 from .context import bound
 from .guard import guard, logger, notices
 from .recorder import Note, Recorder
-from .run import ConfigError, Feedback
+from .run import ConfigError, Feedback, UserEvent
 
 # What only a traced process needs is imported when tracing begins: `import instrument` stays light.
 if TYPE_CHECKING:
@@ -211,20 +211,25 @@ def feedback(
         raise ValueError("an empty feedback says nothing: give thumb, score or comment")
     if thumb not in {None, "up", "down"}:
         raise ValueError(f"thumb is {thumb!r}: use 'up' or 'down'")
-    if _client is not None:
-        at = datetime.now(timezone.utc)
-        _client.transport.publish(
-            Note(
-                Feedback(
-                    run_id=str(run_id),
-                    at=at,
-                    thumb=thumb,
-                    score=score,
-                    comment=comment,
-                    user_id=user_id or bound.get().user_id,
-                )
-            )
+    _tell(
+        Feedback(
+            run_id=str(run_id),
+            at=datetime.now(timezone.utc),
+            thumb=thumb,
+            score=score,
+            comment=comment,
+            user_id=user_id or bound.get().user_id,
         )
+    )
+
+
+def _tell(item: Feedback | UserEvent) -> None:
+    """Publish what is not a run to whoever records now, else to the transport that is still up."""
+    on = recorder()
+    if on is not None:
+        on.publish(Note(item))
+    elif _client is not None:
+        _client.transport.publish(Note(item))
 
 
 def track(
@@ -247,9 +252,9 @@ def track(
         TypeError: The event or the user id is not a string.
     """
     made = told.user_event(event, user_id=user_id, properties=properties, timestamp=timestamp)
-    if _client is not None:
-        user = made.user_id or _client.settings.user_id
-        _client.transport.publish(Note(replace(made, user_id=user)))
+    on = recorder()
+    default = None if on is None else on.user_id
+    _tell(replace(made, user_id=made.user_id or default))
 
 
 def interaction(  # noqa: PLR0913 - what every destination knows of an interaction, by name

@@ -1,8 +1,9 @@
 """
 Run the integration tests against the oldest and the newest SDKs, each in an environment of its own.
 
-    python tests/versions.py                   # all of them
-    python tests/versions.py openai-1 newest   # some
+    python tests/versions.py                       # all of them
+    python tests/versions.py openai-1 newest       # some
+    python tests/versions.py --python python3.13   # and all tests on other Pythons
     python tests/versions.py --list
 
 Environments are made in a temporary folder with `uv` when it is there, else with `venv` and `pip`.
@@ -29,10 +30,12 @@ LANGCHAIN_TOOLS = ("langchain-openai", "langgraph")
 
 @dataclass(frozen=True)
 class Environment:
-    """A set of packages that the tests must pass with, beside our own dependencies."""
+    """An interpreter and a set of packages that tests must pass with."""
 
     name: str
     packages: tuple[str, ...]
+    python: str = sys.executable
+    tests: tuple[str, ...] = ("tests/integrations",)
 
 
 MATRIX = (
@@ -49,6 +52,13 @@ MATRIX = (
 )
 
 
+def on(python: str) -> Environment:
+    """Describe an environment for all tests on another Python; style is the same on each."""
+    code = "import sys; print('python-%d.%d' % sys.version_info[:2])"
+    name = run([python, "-c", code]).strip()
+    return Environment(name, (f"{ROOT}[dev]",), python, ("--ignore=tests/test_style.py", "tests"))
+
+
 @dataclass(frozen=True)
 class Result:
     """What became of one environment."""
@@ -59,21 +69,21 @@ class Result:
     output: str
 
 
-def make(folder: Path, packages: Sequence[str]) -> Path:
-    """Make an environment with this checkout and *packages*, and return its interpreter."""
+def make(folder: Path, environment: Environment) -> Path:
+    """Make an environment with this checkout and its packages, and return its interpreter."""
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    wanted = [str(ROOT), *TOOLS, *packages]
+    wanted = [str(ROOT), *TOOLS, *environment.packages]
     uv = shutil.which("uv")
     if uv is not None:
         try:
-            run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)])
+            run([uv, "venv", "--quiet", "--python", environment.python, str(folder)])
             run([uv, "pip", "install", "--quiet", "--python", str(python), *wanted])
         except RuntimeError:
             # pip may know ways to packages that uv was not told of.
             shutil.rmtree(folder, ignore_errors=True)
         else:
             return python
-    run([sys.executable, "-m", "venv", str(folder)])
+    run([environment.python, "-m", "venv", str(folder)])
     run([str(python), "-m", "pip", "install", "--quiet", *wanted])
     return python
 
@@ -98,16 +108,16 @@ def versions(python: Path) -> str:
     return run([str(python), "-c", code]).strip()
 
 
-def test(environment: Environment, parent: Path, paths: Sequence[str]) -> Result:
+def test(environment: Environment, parent: Path) -> Result:
     """Make an environment and run the tests in it."""
     begin = time.monotonic()
     output = ""
     try:
-        python = make(parent / environment.name, environment.packages)
+        python = make(parent / environment.name, environment)
         output = versions(python)
         # Old releases meet newer interpreters and neighbours, about which they may grumble.
-        command = [str(python), "-m", "pytest", "-p", "no:cacheprovider", "-W", "default", *paths]
-        output += "\n" + run(command)
+        options = ["-p", "no:cacheprovider", "-W", "default", *environment.tests]
+        output += "\n" + run([str(python), "-m", "pytest", *options])
     except RuntimeError as error:
         return Result(environment.name, False, time.monotonic() - begin, f"{output}\n{error}")
     return Result(environment.name, True, time.monotonic() - begin, output)
@@ -119,7 +129,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="environments, else all")
     parser.add_argument("--list", action="store_true", help="name the environments")
     parser.add_argument("--jobs", type=int, default=2, help="how many at once (2)")
-    parser.add_argument("--tests", action="append", metavar="PATH", help="else tests/integrations")
+    parser.add_argument("--python", action="append", default=[], metavar="PATH", help="one more")
     options = parser.parse_args()
     known = {environment.name: environment for environment in MATRIX}
     if unknown := set(options.names) - known.keys():
@@ -127,10 +137,11 @@ def main() -> int:
     if options.list:
         print("\n".join(f"{each.name:22}{' '.join(each.packages)}" for each in MATRIX))
         return 0
-    chosen = [known[name] for name in options.names] or list(MATRIX)
-    paths = options.tests or ["tests/integrations"]
+    # All tests on a Python take longest, so they begin first.
+    chosen = [on(python) for python in options.python]
+    chosen += [known[name] for name in options.names] or MATRIX
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
-        results = list(pool.map(lambda each: test(each, Path(folder), paths), chosen))
+        results = list(pool.map(lambda each: test(each, Path(folder)), chosen))
     for result in results:
         print(f"=== {result.name}: {'passed' if result.passed else 'FAILED'}", end=" ")
         print(f"in {result.seconds:.0f} s\n{tail(result)}")

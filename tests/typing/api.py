@@ -6,7 +6,18 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import instrument
-from instrument import ConfigError, context, feedback, flush, shutdown, stats, trace, uninstrument
+from instrument import (
+    ConfigError,
+    context,
+    feedback,
+    flush,
+    interaction,
+    shutdown,
+    stats,
+    trace,
+    track,
+    uninstrument,
+)
 from instrument.testing import FakeOpenAI, capture
 
 instrument.instrument()
@@ -14,6 +25,8 @@ instrument.instrument(
     exporters=["sqlite"],
     user_id="u1",
     capture_content=False,
+    scan_secrets=True,
+    hash_user_ids="a long random text",
     redact=lambda value: value,
     sample_rate=0.5,
     flush_interval=2.0,
@@ -63,6 +76,8 @@ with trace("block", kind="chain", input={"a": 1}) as run:
     identity: str | None = run.id
 
 feedback("id", thumb="up", score=1.0, comment="good", user_id="u1")
+track("Sign Up", user_id="u1", properties={"plan": "pro"})
+told: str | None = interaction("hi", "hello", model="m", user_id="u1", thread_id="t1")
 delivered: int = flush(timeout=1.0).delivered
 pending: int = shutdown(timeout=1.0).pending
 ledger: dict[str, Any] = stats()

@@ -1,0 +1,96 @@
+"""Figures and times as a person reads them at a glance."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from ..run import Usage
+from ..terminal.drawing import seconds as _seconds
+
+ABSENT = "—"
+"""What stands for a figure that is not known."""
+
+DASH = "\u2013"
+"""What stands between the beginning and the end of something."""
+
+_UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
+_STRETCHES = (
+    *((31_536_000, "year"), (2_592_000, "30 days"), (604_800, "week"), (86_400, "day")),
+    *((3_600, "hour"), (60, "minute"), (1, "second")),
+)
+
+
+def number(value: float | None) -> str:
+    """Write a whole number in full."""
+    return ABSENT if value is None else f"{value:,.0f}"
+
+
+def short(value: float | None) -> str:
+    """Write a number in three digits: `950`, `12.3k`, `4.56M`."""
+    if value is None:
+        return ABSENT
+    for unit, name in _UNITS:
+        if value >= unit * 0.9995:
+            scaled = value / unit
+            return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f}{name}"
+    return f"{value:,.0f}"
+
+
+def seconds(duration: float | None) -> str:
+    """Write a duration."""
+    return ABSENT if duration is None else _seconds(duration)
+
+
+def percent(part: int, whole: int) -> str:
+    """Write a share; the little that is not nothing stays visible."""
+    if not whole:
+        return ABSENT
+    share = 100 * part / whole
+    if 0 < share < 0.1:
+        return "< 0.1 %"
+    return f"{share:.1f} %" if 0 < share < 10 else f"{share:.0f} %"
+
+
+def clock(at: datetime, now: datetime | None = None) -> str:
+    """Write a time of this machine's zone, with the day unless it is today's."""
+    local = at.astimezone()
+    today = (now or datetime.now(timezone.utc)).astimezone()
+    if local.date() == today.date():
+        return f"{local:%H:%M:%S}"
+    year = "" if local.year == today.year else f" {local:%Y}"
+    return f"{local.day} {local:%b}{year} {local:%H:%M}"
+
+
+def full(at: datetime) -> str:
+    """Write a time with all there is to say."""
+    return f"{at.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+
+
+def stretch(width: float) -> str:
+    """Name a length of time: `30 minutes`, `1 day`."""
+    size, name = next((size, name) for size, name in _STRETCHES if width >= size or size == 1)
+    count = round(width / size)
+    if name[0].isdigit():
+        return name
+    return f"{count} {name}{'' if count == 1 else 's'}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Write how many of something there are."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def tokens(usage: Usage | None) -> str:
+    """Write the tokens in and out of one run, as far as they are known."""
+    if usage is None:
+        return ""
+    return both(usage.prompt, usage.completion)
+
+
+def both(sent: int | None, received: int | None) -> str:
+    """Write tokens in and out."""
+    if sent is None and received is None:
+        return ""
+    return (
+        f"{'?' if sent is None else short(sent)} → {'?' if received is None else short(received)}"
+    )

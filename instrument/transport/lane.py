@@ -21,15 +21,14 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, TypeAlias, final
-from urllib.parse import urlsplit
+from typing import Any, Literal, TypeAlias, final
 
 from ..exporters._base import Encoded, Exporter, HttpExporter, Response, Verdict
 from ..guard import guard, notices
 from ..run import Item, Run
 from .bounds import Bounds
 from .ledger import Ledger
-from .parcel import Entry, Parcel, Trial
+from .parcel import Parcel, Trial
 from .policy import action, backoff, retry_after
 from .shelf import Shelf, Started
 from .steps import Encode, Outcome, Reply, Send, Step, Write, Written
@@ -178,6 +177,15 @@ class Lane:
         if self.trees is not None:
             self.trees.abandon(reason)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Copy the counts, and say how the lane is doing."""
+        return {
+            **self.ledger.as_dict(),
+            "held": 0 if self.trees is None else self.trees.held,
+            "state": self.state,
+            "last_error": self.last_error,
+        }
+
     def _parcels(self) -> Iterable[Parcel]:
         return self._work if self._flight is None else (self._flight, *self._work)
 
@@ -203,16 +211,8 @@ class Lane:
 
     def _encoded(self, parcel: Parcel, encoded: Encoded) -> None:
         """Put the requests in the place of what they carry."""
-        entries: dict[int, list[Entry]] = {}
-        for entry in reversed(parcel.entries):
-            entries.setdefault(id(entry.item), []).append(entry)
-        parcels: list[Parcel] = []
-        for request in encoded.requests:
-            own = [entries[id(item)].pop() for item in request.items if entries.get(id(item))]
-            if own or not request.items:
-                parcels.append(Parcel(own, request, parcel.trial))
+        parcels, left = parcel.packed(encoded)
         self._work.extendleft(reversed(parcels))
-        left = sum(len(same) for same in entries.values())
         self._drop("exporter_error", left - self._drop_by_reason(encoded.dropped, left))
 
     def _not_encoded(self, parcel: Parcel) -> None:
@@ -227,7 +227,7 @@ class Lane:
             self._settle(parcel, reply.verdict, now, self._asked(reply.response))
             return
         status = reply.response.status
-        said = f"HTTP {status} from {place(parcel)}"
+        said = f"HTTP {status} from {parcel.place}"
         decision = action(status)
         if decision == "deliver":
             self._settle(parcel, Verdict(len(parcel.entries)), now)
@@ -256,7 +256,7 @@ class Lane:
             parcel.trial.accepted = True
         self._started.update(over, sure=not dropped)
         if again:
-            said = f"{len(again)} items are wanted again by {place(parcel)}"
+            said = f"{len(again)} items are wanted again by {parcel.place}"
             self._failures = 0 if over else self._failures
             self._retry(Parcel(again, trial=parcel.trial), said, now, asked)
             return
@@ -352,21 +352,15 @@ class Lane:
     def _drop(self, reason: str, count: int) -> None:
         if count > 0:
             self.ledger.drop(reason, count)
-            self._say_lost(reason, count)
+            self._say_lost(reason)
 
     def _refuse(self, reason: str, count: int) -> None:
         """Drop what never waited."""
         self.ledger.refuse(reason, count)
-        self._say_lost(reason, count)
+        self._say_lost(reason)
 
-    def _say_lost(self, reason: str, count: int) -> None:
-        message = "%s: %d items are lost (%s); stats() has the counts"
-        notices.say(f"{self.name}: lost, {reason}", message, self.name, count, reason)
-
-
-def place(parcel: Parcel) -> str:
-    """Name where a parcel goes, without query and user."""
-    if parcel.request is None:
-        return "this machine"
-    parts = urlsplit(parcel.request.url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    def _say_lost(self, reason: str) -> None:
+        message = "%s: items are lost: %s, %d so far; stats() has the counts"
+        notices.say(
+            f"{self.name}: {reason}", message, self.name, reason, self.ledger.dropped[reason]
+        )

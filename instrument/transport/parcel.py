@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
+from urllib.parse import urlsplit
 
 import orjson
 
-from ..exporters._base import Request
+from ..exporters._base import Encoded, Request
 from ..run import Exchange, Feedback, Item, Run, Trace, UserEvent
 
 ITEM_BYTES = 1024
@@ -61,6 +62,26 @@ class Parcel:
     def size_bytes(self) -> int:
         """What its entries weigh."""
         return sum(entry.size_bytes for entry in self.entries)
+
+    @property
+    def place(self) -> str:
+        """Where it goes, without query and user."""
+        if self.request is None:
+            return "this machine"
+        parts = urlsplit(self.request.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    def packed(self, encoded: Encoded) -> tuple[list[Parcel], int]:
+        """Make a parcel of each request; give also how many entries are in none of them."""
+        entries: dict[int, list[Entry]] = {}
+        for entry in reversed(self.entries):
+            entries.setdefault(id(entry.item), []).append(entry)
+        parcels: list[Parcel] = []
+        for request in encoded.requests:
+            own = [entries[id(item)].pop() for item in request.items if entries.get(id(item))]
+            if own or not request.items:
+                parcels.append(Parcel(own, request, self.trial))
+        return parcels, sum(len(same) for same in entries.values())
 
     def halves(self, trial: Trial | None) -> tuple[Parcel, Parcel]:
         """Cut it in two that are still to be encoded."""

@@ -14,8 +14,9 @@ from ..guard import guard
 from ..recorder import Carried
 from ..run import Item
 from .bounds import Bounds
+from .desk import Process
 from .flush import Flush, Flushed
-from .worker import Process, Worker
+from .worker import Worker
 
 GRACE_SECONDS = 0.25
 """How long after its deadline the answer to a flush is waited for."""
@@ -65,14 +66,14 @@ class Transport:
         if worker.pid != os.getpid():
             worker = self.renew()
         if worker.is_closed:
-            worker.intake.refuse(record)
+            worker.desk.intake.refuse(record)
             return
         if threading.get_ident() in worker.own:  # what we do ourselves is not traced
             return
-        worker.intake.add(record)
+        worker.desk.intake.add(record)
         if not worker.is_running:
             worker.start()
-        elif self._clock() - worker.busy_since > self._bounds.heartbeat:
+        elif self._clock() - worker.desk.busy_since > self._bounds.heartbeat:
             worker.check()
 
     def flush(self, timeout: float = 5.0) -> Flushed:
@@ -109,13 +110,17 @@ class Transport:
             run that overtook its own open one is one item, counted in `merged`; `held` are runs
             that wait for the root of their tree; `retried` counts requests.
         """
-        return self._current().as_dict()
+        return self._current().desk.as_dict()
+
+    def rest(self) -> None:
+        """Have no threads during a fork, if there is nothing to deliver; they come back by need."""
+        self._worker.rest()
 
     def renew(self) -> Worker:
         """Begin anew, as a forked child does; a transport that had ended stays so."""
         is_closed = self._worker.is_closed
         worker = self._hire()
-        worker.is_closed = worker.is_finished = is_closed
+        worker.is_closed = worker.desk.is_finished = is_closed
         self._worker = worker
         return worker
 
@@ -128,29 +133,29 @@ class Transport:
 
     def _settle(self, timeout: float, *, is_final: bool) -> Flushed:
         worker = self._current()
-        delivered, pending, dropped = worker.totals()
-        if worker.is_finished or threading.get_ident() in worker.own:
+        delivered, pending, dropped = worker.desk.totals()
+        if worker.desk.is_finished or threading.get_ident() in worker.own:
             return Flushed(0, pending, 0)
         if pending or is_final:
             flush = Flush(self._clock() + timeout, is_final)
             worker.is_closed = worker.is_closed or is_final
             self._await(worker, flush)
-        now_delivered, pending, now_dropped = worker.totals()
+        now_delivered, pending, now_dropped = worker.desk.totals()
         return Flushed(now_delivered - delivered, pending, now_dropped - dropped)
 
     def _await(self, worker: Worker, flush: Flush) -> None:
         """Have *flush* answered, by the worker or, when there is none, in this thread."""
-        worker.ask(flush)
-        while not flush.done.is_set() and not worker.is_finished:
+        worker.desk.inbox.put(flush)
+        while not flush.done.is_set() and not worker.desk.is_finished:
             left = flush.deadline + GRACE_SECONDS - self._clock()
             if left <= 0:
                 break
             if not worker.is_running and (flush.is_final or not worker.start()):
                 worker.drain(flush)
             flush.done.wait(min(left, LOOK_SECONDS))
-        if flush.is_final and not worker.is_finished:
+        if flush.is_final and not worker.desk.is_finished:
             worker.retire()  # it is stuck in a hook
-            worker.finish()
+            worker.desk.finish()
 
 
 _followed: weakref.WeakSet[Transport] = weakref.WeakSet()
@@ -162,7 +167,13 @@ def _follow_forks(transport: Transport) -> None:
     _followed.add(transport)
     if not _is_following and hasattr(os, "register_at_fork"):
         _is_following.append(True)
-        os.register_at_fork(after_in_child=_after_fork)
+        os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+
+
+def _before_fork() -> None:
+    for transport in list(_followed):
+        with guard("rest before a fork"):
+            transport.rest()
 
 
 def _after_fork() -> None:

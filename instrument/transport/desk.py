@@ -1,0 +1,286 @@
+"""
+What the worker does, turn by turn: read records, deal items out to the lanes, keep their time.
+
+It decides nothing about deliveries (lanes do) and waits for nobody (the pool does). One turn reads
+what the intake has, gives out the steps that are due, answers who flushes, and sleeps until
+something is due or somebody rings. The shared state of one process; one thread at a time turns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import queue
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from typing import Any, TypeAlias, final
+
+from ..exporters._base import Exporter, LocalExporter
+from ..guard import guard
+from ..recorder import Carried
+from ..run import Exchange, Feedback, Item, Run, Trace, UserEvent
+from .bounds import Bounds
+from .flush import Flush
+from .intake import Intake, tell
+from .lane import Lane
+from .pool import Job, Pool
+from .sender import Sender
+from .steps import Failure, Send
+
+Process: TypeAlias = Callable[[Item], "Item | None"]
+"""Called with each item before any destination; returns what may leave, None for nothing."""
+
+RECORDS_PER_TURN = 256
+"""Records that are read before the lanes are looked after again."""
+
+GRACE_SECONDS = 0.5
+"""How long after its deadline a request is waited for: it should end by itself."""
+
+_ITEMS = (Run, Feedback, UserEvent, Exchange, Trace)
+
+
+class Word(Enum):
+    """What the desk is told without more to it."""
+
+    WAKE = auto()
+    REST = auto()
+
+
+@final
+class Desk:
+    """
+    Intake, lanes and pool of one process.
+
+    Args:
+        process: What each item passes before any destination.
+        own: Idents of the threads that are ours.
+    """
+
+    def __init__(
+        self,
+        exporters: Sequence[Exporter],
+        process: Process,
+        bounds: Bounds,
+        clock: Callable[[], float],
+        own: set[int],
+    ) -> None:
+        self.inbox: queue.SimpleQueue[Flush | Job | Word] = queue.SimpleQueue()
+        self.intake = Intake(bounds, self._ring)
+        share = bounds.lane_bytes(len(exporters))
+        self.lanes = [Lane(exporter, bounds, max_bytes=share) for exporter in exporters]
+        self.sender = Sender(bounds, clock)
+        size = min(bounds.max_senders, len(self.lanes))
+        self.pool = Pool(size, self.sender, self.inbox.put, own)
+        self.busy_since = math.inf
+        self.is_finished = False
+        self.wants_rest = False
+        self._process = process
+        self._bounds = bounds
+        self._clock = clock
+        self._in_hand: Carried | None = None
+        self._flushes: list[Flush] = []
+        self._jobs: dict[Lane, Job] = {}
+        self._first_lane = 0
+
+    def _ring(self) -> None:
+        self.inbox.put(Word.WAKE)
+
+    def turn(self, is_mine: Callable[[], bool]) -> None:
+        """Do what there is to do, then sleep; *is_mine* says whether the caller still works here."""
+        self.busy_since = self._clock()
+        self._read(is_mine)
+        if not is_mine():
+            return
+        now = self._clock()
+        self._give_up(now)
+        self._give_out(now)
+        if not self._answer(self._clock()):  # whoever works here for an answer may leave then
+            self._wait()
+
+    # Records
+
+    def _read(self, is_mine: Callable[[], bool]) -> None:
+        for _ in range(RECORDS_PER_TURN):
+            record = self._in_hand = self.intake.take()
+            if record is None:
+                return
+            made = make(record, self._process)
+            if not is_mine():  # it took so long that somebody else has the work now
+                return
+            self._deal(made)
+            self._in_hand = None
+            self.busy_since = self._clock()
+
+    def _deal(self, made: Item | str | None) -> None:
+        """Offer an item to all lanes, or count why there is none."""
+        if isinstance(made, str):
+            self.intake.drop(made)
+            return
+        if made is not None:
+            now = self._clock()
+            for lane in self.lanes:
+                with guard(f"offer an item to {lane.name}"):
+                    lane.offer(made, now)
+        self.intake.passed += 1
+
+    def lose_in_hand(self) -> None:
+        """Count the record that whoever read it did not come back from, if there is one."""
+        record, self._in_hand = self._in_hand, None
+        if record is not None:
+            self.intake.drop("hook_error")
+            tell(record)
+
+    # Steps
+
+    def _give_out(self, now: float) -> None:
+        """Have the steps done that are due, each lane in its turn."""
+        self._first_lane += 1
+        start = self._first_lane % max(1, len(self.lanes))
+        for lane in (*self.lanes[start:], *self.lanes[:start]):
+            lane.expire(now)
+            step = lane.take(now) if self.pool.has_room else None
+            if step is not None:
+                deadline = self._deadline(now) if isinstance(step, Send) else math.inf
+                job = self._jobs[lane] = Job(lane, step, deadline)
+                self.pool.give(job)
+
+    def _deadline(self, now: float) -> float:
+        """Say when a request has to be over: sooner when all wait for this one thread."""
+        deadline = now + self._bounds.request_deadline
+        if not self.pool.is_alone:
+            return deadline
+        waiting = sum(lane.due() <= now for lane in self.lanes) + 1
+        for flush in self._flushes:
+            deadline = min(deadline, now + max(0.0, flush.deadline - now) / waiting)
+        return deadline
+
+    def _give_up(self, now: float) -> None:
+        """Stop waiting for requests that are long past their deadline."""
+        for lane, job in list(self._jobs.items()):
+            if now >= job.deadline + GRACE_SECONDS and self.pool.abandon(job):
+                del self._jobs[lane]
+                lane.done(Failure("again", "no reply in time"), now)
+
+    # Flushes
+
+    def _answer(self, now: float) -> bool:
+        """Answer who waits for a delivery, and say whether anybody was."""
+        answered = [flush for flush in self._flushes if self._is_answered(flush, now)]
+        for flush in answered:
+            self._flushes.remove(flush)
+            if flush.is_final:
+                self.finish()
+            flush.done.set()
+        return bool(answered)
+
+    def _is_answered(self, flush: Flush, now: float) -> bool:
+        if now >= flush.deadline:
+            return True
+        if flush.marks is None:
+            if self.intake.settled < flush.upto and len(self.intake):
+                return False
+            flush.marks = [lane.mark() for lane in self.lanes]
+            for lane, mark in zip(self.lanes, flush.marks, strict=True):
+                lane.urge(mark)
+                if flush.is_final:
+                    lane.hurry(now)
+        return not any(
+            lane.holds(mark) and (lane.busy or lane.due() <= flush.deadline)
+            for lane, mark in zip(self.lanes, flush.marks, strict=True)
+        )
+
+    # Sleep
+
+    def _wait(self) -> None:
+        """Sleep until something is due or somebody rings, and hear what there is to hear."""
+        patience = self._patience(self._clock())
+        if self.intake.arm(idle=patience > self._bounds.flush_interval):
+            patience = 0.0
+        self.busy_since = math.inf
+        try:
+            self._hear(self.inbox.get(timeout=None if patience == math.inf else patience))
+        except queue.Empty:
+            return
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Hear all that was said meanwhile."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._hear(self.inbox.get_nowait())
+
+    def _hear(self, message: Flush | Job | Word) -> None:
+        if isinstance(message, Flush):
+            message.upto = self.intake.accepted
+            self._flushes.append(message)
+        elif isinstance(message, Job):
+            self.pool.done()
+            if self._jobs.get(message.lane) is message:
+                del self._jobs[message.lane]
+                message.lane.done(message.outcome, self._clock())
+        elif message is Word.REST:
+            self.wants_rest = not (self._jobs or self._flushes or len(self.intake))
+
+    def _patience(self, now: float) -> float:
+        """Say how long nothing is due, in seconds."""
+        if any(flush.marks is None for flush in self._flushes):
+            return 0.0
+        times = [job.deadline + GRACE_SECONDS for job in self._jobs.values()]
+        times += [flush.deadline for flush in self._flushes]
+        times += [lane.trees.due() for lane in self.lanes if lane.trees is not None]
+        if self.pool.has_room:
+            times += [lane.due() for lane in self.lanes]
+        return max(0.0, min(times, default=math.inf) - now)
+
+    # The end, and the counts
+
+    def finish(self) -> None:
+        """End: drop and count what is left, and let go of threads, files and connections."""
+        self._catch_up()
+        stuck = {job.lane for job in self._jobs.values() if job.claim()}
+        self._jobs.clear()
+        self.lose_in_hand()
+        self.intake.abandon("exit")
+        for lane in self.lanes:
+            lane.abandon("exit")
+            if isinstance(lane.exporter, LocalExporter) and lane not in stuck:
+                with guard(f"close {lane.name}"):
+                    lane.exporter.close()
+        self.pool.close()
+        self.sender.close()
+        self.is_finished = True  # last: whoever waits for it reads the counts then
+        for flush in self._flushes:
+            flush.done.set()
+
+    def totals(self) -> tuple[int, int, int]:
+        """Give how much was delivered, waits, and was dropped: all lanes and the intake."""
+        sums = [lane.ledger.totals() for lane in self.lanes]
+        held = sum(lane.trees.held for lane in self.lanes if lane.trees is not None)
+        delivered, queued, dropped = (sum(column) for column in zip((0, 0, 0), *sums, strict=True))
+        return delivered, queued + held + self.intake.queued, dropped + self.intake.dropped_total
+
+    def as_dict(self) -> dict[str, Any]:
+        """Copy all counts."""
+        lanes: dict[str, Any] = {}
+        for lane in self.lanes:
+            name = lane.name if lane.name not in lanes else f"{lane.name}-{len(lanes)}"
+            lanes[name] = lane.as_dict()
+        return {"intake": self.intake.as_dict(), "lanes": lanes}
+
+
+def make(record: Carried, process: Process) -> Item | str | None:
+    """Make what may leave of *record*; None for nothing to deliver, else the reason of its loss."""
+    item: Item | None = None
+    with guard("read a record"):
+        item = record.decode()
+        if item is None:  # a step of a long stream
+            return None
+    if item is None:
+        return "decode_error"
+    with guard("process an item"):
+        item = process(item)
+        if item is None:
+            return "redacted"
+        if isinstance(item, _ITEMS):
+            return item
+    return "hook_error"

@@ -1,0 +1,154 @@
+"""The intake by itself: bounded, counted, and ringing when it should."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from instrument.transport import Bounds
+from instrument.transport.intake import Intake
+from tests.transport.fakes import Given, run
+
+
+def intake(**bounds: int) -> tuple[Intake, list[bool]]:
+    rings: list[bool] = []
+    return Intake(Bounds(**bounds), lambda: rings.append(True)), rings
+
+
+def test_rings_once():
+    """The first record rings, and nothing more does until the worker has listened."""
+    made, rings = intake()
+    for _ in range(500):
+        made.add(Given(None))
+
+    assert len(rings) == 1
+
+
+@pytest.mark.parametrize(
+    ("idle", "size", "needed"), [(True, 10, 1), (False, 10, 100), (False, 400_000, 3)]
+)
+def test_rings_for_a_batch(idle, size, needed):
+    """An idle worker is rung for one record, a waiting one for a batch by count or by bytes."""
+    made, rings = intake()
+    assert not made.arm(idle=idle)
+    while not rings:
+        made.add(Given(None, size))
+
+    assert len(made) == needed
+
+
+def test_arm_sees_what_is_there():
+    """Whoever arms hears of a batch that came before, so that no wake-up is lost."""
+    made, _ = intake()
+    made.add(Given(None))
+
+    assert made.arm(idle=True)
+    assert not made.arm(idle=False)
+
+
+def test_counts():
+    """Accepted = passed + queued + dropped, through all that can become of a record."""
+    made, _ = intake(queue_events=5)
+    for _ in range(8):
+        made.add(Given(None))
+    made.take()
+    made.passed += 1
+    made.take()
+    made.drop("hook_error")
+    made.refuse(Given(None))
+
+    assert made.as_dict() == {
+        "accepted": 9,
+        "passed": 1,
+        "queued": 3,
+        "dropped": {"hook_error": 1, "queue_full": 3, "after_shutdown": 1},
+    }
+    made.abandon("exit")
+    assert made.queued == 0
+
+
+def test_many_threads():
+    """Eight threads lose no count, nor a record without one."""
+    made, _ = intake(queue_events=500, queue_bytes=10**9)
+    taken = []
+    stop = threading.Event()
+
+    def produce():
+        for _ in range(5000):
+            made.add(Given(None, 100))
+
+    def consume():
+        while not stop.is_set() or len(made):
+            if made.take() is not None:
+                taken.append(1)
+                made.passed += 1
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    threads = [threading.Thread(target=produce) for _ in range(8)]
+    consumer = threading.Thread(target=consume)
+    for thread in (*threads, consumer):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stop.set()
+    consumer.join()
+    sys.setswitchinterval(interval)
+
+    counts = made.as_dict()
+    assert counts["accepted"] == 40_000
+    assert counts["queued"] == 0
+    assert counts["passed"] == len(taken)
+    assert made._bytes_in == made._bytes_out
+
+
+def test_from_a_signal_handler(transport):
+    """41: publishing within a signal handler that interrupts publishing cannot deadlock."""
+    made = transport()
+    handled = []
+
+    def handler(*_):
+        handled.append(1)
+        made.publish(Given(None))
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+    end = time.monotonic() + 0.5
+    published = 0
+    try:
+        while time.monotonic() < end:
+            made.publish(Given(None))
+            published += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    assert len(handled) > 50
+    assert made.stats()["intake"]["accepted"] == published + len(handled)
+
+
+def test_from_a_finalizer(transport):
+    """41: publishing within `__del__`, while garbage is collected, cannot deadlock."""
+    made = transport()
+    finalized = []
+
+    class Node:
+        def __init__(self):
+            self.me = self
+
+        def __del__(self):
+            finalized.append(1)
+            made.publish(Given(run()))
+
+    for _ in range(2000):
+        Node()
+        made.publish(Given(run()))
+    gc.collect()
+
+    assert len(finalized) == 2000
+    assert made.stats()["intake"]["accepted"] == 4000

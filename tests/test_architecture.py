@@ -10,15 +10,15 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "instrument"
 
 LAYERS = (
-    ("run", "guard", "snapshot", "codec", "identity", "media", "secrets", "tree"),
-    ("context", "exporters._base"),
+    ("run", "guard", "snapshot", "codec", "cost", "identity", "media", "secrets", "tree"),
+    ("context", "exporters._base", "exporters._text", "terminal"),
     ("recorder", "privacy"),
     ("told",),
     ("transport",),
     ("exporters", "integrations"),
     ("config", "questions", "figures", "store"),
-    ("client", "trubrics_client", "scope", "testing", "terminal"),
-    ("launch", "viewer", "cli", "_bootstrap", ""),
+    ("client", "trubrics_client", "scope", "testing"),
+    ("launch", "viewer", "backfill", "doctor", "cli", "_bootstrap", ""),
     ("__main__",),
 )
 """From the bottom up. A folder stands for all of its modules, and "" for the package itself."""

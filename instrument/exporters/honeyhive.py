@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias, final, get_args
 
 import orjson
 
+from ..cost import Price, cost_of
 from ..run import JSON, ConfigError, Feedback, Item, Kind, Run
 from ._access import checked_key, checked_url
 from ._base import Encoded, Environment, Limits, Request, Response, Verdict
@@ -94,6 +95,7 @@ class HoneyHive:
         project: What the older servers file events under; today's take the project from the key.
         source: The environment: `production`, `staging`, ...
         routes: `legacy` for `/events/batch`, which every server has, or `v1`.
+        cost: What a run cost, where that is known; None leaves costs out.
 
     Raises:
         ConfigError: There is no key, or one of the arguments cannot be used.
@@ -111,12 +113,14 @@ class HoneyHive:
         project: str = DEFAULT_PROJECT,
         source: str = DEFAULT_SOURCE,
         routes: Routes = "legacy",
+        cost: Price | None = cost_of,
     ) -> None:
         if routes not in get_args(Routes):
             raise ConfigError(f"routes is {routes!r}: use 'legacy' or 'v1'")
         self._url = checked_url(url, "HH_API_URL")
         self._headers = {"Authorization": f"Bearer {checked_key(api_key, 'HH_API_KEY')}"}
         self._routes: Routes = routes
+        self._cost = cost
         self._where: Fields = {"source": source}
         if routes == "legacy":  # the v1 contract refuses a project
             self._where = {"project": project, "source": source}
@@ -145,7 +149,11 @@ class HoneyHive:
         ordered = sorted(runs, key=lambda run: (run.started_at, -(run.duration or 0.0)))
         children = children_of(ordered)
         events: list[JSON] = [
-            {**self._where, **event(run), **known(children_ids=children.get(run.id))}
+            {
+                **self._where,
+                **event(run, self._cost),
+                **known(children_ids=children.get(run.id)),
+            }
             for run in ordered
         ]
         fields: Fields = {"events": events}
@@ -255,9 +263,10 @@ def children_of(runs: Sequence[Run]) -> dict[str, list[JSON]]:
     return found
 
 
-def event(run: Run) -> Fields:
+def event(run: Run, price: Price | None) -> Fields:
     """Write an ended run."""
     session = session_of(run)
+    cost = None if price is None else price(run)
     start, duration = milliseconds(run.started_at), round((run.duration or 0.0) * 1000)
     return {
         "event_name": event_name(run),
@@ -272,7 +281,10 @@ def event(run: Run) -> Fields:
         "start_time": start,
         "end_time": start + duration,
         "duration": duration,
-        "metadata": metadata(run, session),
+        "metadata": {
+            **metadata(run, session),
+            **known(cost=None if cost is None else float(cost)),
+        },
         **known(user_properties=user_of(run)),
     }
 

@@ -12,6 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Literal, TypeAlias, get_args
 
+from ..cost import Price, cost_of
 from ..identity import say_no_user
 from ..run import JSON, ConfigError, Exchange, Feedback, Item, Run, Trace, UserEvent
 from ._access import checked_key, checked_url
@@ -59,6 +60,7 @@ class Trubrics:
         runs: `all` for every llm run, or `answers` for the one that answers the user: the last llm
             run of each tree, turns that only call tools left out.
         max_items: Events in one request, 1 to 100.
+        cost: What a run cost, where that is known; None leaves costs out.
 
     Raises:
         ConfigError: There is no key, or one of the arguments cannot be used.
@@ -73,6 +75,7 @@ class Trubrics:
         *,
         runs: Runs = "all",
         max_items: int = MAX_ITEMS,
+        cost: Price | None = cost_of,
     ) -> None:
         if runs not in get_args(Runs):
             raise ConfigError(f"runs is {runs!r}: use 'all' or 'answers'")
@@ -80,6 +83,7 @@ class Trubrics:
         self._headers = {"x-api-key": checked_key(api_key, "TRUBRICS_API_KEY")}
         self.whole_traces = runs == "answers"
         self.limits = Limits(max_items=max_items)
+        self._cost = cost
         self._users: OrderedDict[str, str] = OrderedDict()
 
     def wants(self, item: Item) -> bool:
@@ -104,13 +108,25 @@ class Trubrics:
                 say_no_user(self.name)
             else:
                 route, event = WRITERS[type(run)](run)
-                told.setdefault(route, []).append((item, {**event, "user_id": user}))
+                told.setdefault(route, []).append(
+                    (item, {**self._priced(run, event), "user_id": user})
+                )
         requests = [
             self._request(route, pairs[at : at + self.limits.max_items])
             for route, pairs in told.items()
             for at in range(0, len(pairs), self.limits.max_items)
         ]
         return Encoded(requests, dropped)
+
+    def _priced(self, item: Item, event: Event) -> Event:
+        """Add what a run cost to its properties, where that is known."""
+        properties = event.get("properties")
+        if self._cost is None or not isinstance(item, Run) or not isinstance(properties, dict):
+            return event
+        cost = self._cost(item)
+        return (
+            event if cost is None else {**event, "properties": {**properties, "cost": float(cost)}}
+        )
 
     def _user_of(self, item: Run | Feedback | UserEvent | Exchange) -> str | None:
         """Find the user: the item's own; of a feedback that names none, the run's."""

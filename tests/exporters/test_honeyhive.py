@@ -61,7 +61,9 @@ DIFFERS: Mapping[str, Mapping[str, str]] = {
 
 def exporter(**options: Any) -> HoneyHive:
     """Make the exporter of the samples."""
-    return HoneyHive("key", **{"project": "my-project", "source": "production", **options})
+    return HoneyHive(
+        "key", **{"project": "my-project", "source": "production", "cost": None, **options}
+    )
 
 
 def events(runs: list[Run], **options: Any) -> list[dict[str, Any]]:

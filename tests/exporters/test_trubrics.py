@@ -37,7 +37,7 @@ DIFFERS: Mapping[str, Mapping[str, str]] = {
 
 def exporter(**options: Any) -> Trubrics:
     """Make the exporter with a key."""
-    return Trubrics("key", **options)
+    return Trubrics("key", **{"cost": None, **options})
 
 
 @pytest.mark.parametrize("case", GOLDEN)

@@ -49,7 +49,9 @@ class Maker:
         """Make an id."""
         return str(UUID(int=self.random.getrandbits(128), version=4))
 
-    def run(self, begin: float, kind: Any, name: str, asked: Any, answered: Any, **more: Any) -> Run:
+    def run(
+        self, begin: float, kind: Any, name: str, asked: Any, answered: Any, **more: Any
+    ) -> Run:
         """Make a run that began so many seconds before now."""
         run_id = self.id()
         fields: dict[str, Any] = {"id": run_id, "trace_id": run_id, "parent_id": None, **more}
@@ -110,7 +112,10 @@ class Maker:
         question = "Find me a quiet hotel in Bergen for two nights from the 14th, under 180 euros."
         told = [system("You plan trips. Use the tools."), user(question)]
         search = {"city": "Bergen", "nights": 2, "from": "2026-03-14", "max_price": 180}
-        found = [{"name": "Hotel Park", "price": 172, "quiet": True}, {"name": "Zander K", "price": 149}]
+        found = [
+            {"name": "Hotel Park", "price": 172, "quiet": True},
+            {"name": "Zander K", "price": 149},
+        ]
         booked = {"hotel": "Hotel Park", "nights": 2}
         final = "Hotel Park has a quiet double room for 172 € a night. Shall I book both nights?"
         root = self.run(
@@ -138,7 +143,11 @@ class Maker:
         yield tool
         vector = self.run(begin - 2.2, "retriever", "hotel_index", "quiet hotel Bergen", DOCUMENTS)
         yield child(tool, Run(**{**fields_of(vector), "duration": 0.42}))
-        told = [*told, calls, {"role": "tool", "tool_call_id": "call_1", "content": json.dumps(found)}]
+        told = [
+            *told,
+            calls,
+            {"role": "tool", "tool_call_id": "call_1", "content": json.dumps(found)},
+        ]
         check = assistant(None, tool_calls=[tool_call("check_rooms", booked, "call_2")])
         yield child(root, self.call(begin - 4.9, told, check, duration=1.2))
         error = Error("the booking service did not answer within 1.5 s", "TimeoutError", STACK)
@@ -148,20 +157,31 @@ class Maker:
         )
         free = {"free": True, "rooms": 3}
         yield child(root, self.run(begin - 7.8, "tool", "check_rooms", booked, free, duration=0.3))
-        told = [*told, check, {"role": "tool", "tool_call_id": "call_2", "content": json.dumps(free)}]
+        told = [
+            *told,
+            check,
+            {"role": "tool", "tool_call_id": "call_2", "content": json.dumps(free)},
+        ]
         last = self.call(begin - 8.1, told, assistant(final), duration=1.25)
-        tries = Answer(**{**fields_of(last.answer), "attempts": (Attempt(0.01, 429), Attempt(0.4, 200))})
+        tries = Answer(
+            **{**fields_of(last.answer), "attempts": (Attempt(0.01, 429), Attempt(0.4, 200))}
+        )
         yield child(root, Run(**{**fields_of(last), "answer": tries}))
 
     def conversation(self, begin: float = 40.0, turns: int = 14) -> Run:
         """Make a long conversation, with a picture in it."""
         messages = [system("You are a patient cook. " + "Answer in short sentences. " * 130)]
-        picture = {"type": "image_url", "image_url": {"url": "<image/jpeg, 184320 bytes, sha256 5f2c>"}}
+        picture = {
+            "type": "image_url",
+            "image_url": {"url": "<image/jpeg, 184320 bytes, sha256 5f2c>"},
+        }
         ask = {"type": "text", "text": "What went wrong with this bread?"}
         messages += [{"role": "user", "content": [ask, picture]}, assistant("It rose too long.")]
         for number in range(turns):
             messages.append(user(f"And step {number + 1}?"))
-            messages.append(assistant(f"{number + 1}. Fold the dough once, and let it rest an hour."))
+            messages.append(
+                assistant(f"{number + 1}. Fold the dough once, and let it rest an hour.")
+            )
         messages.append(user("Give me the whole recipe as a list."))
         answer = assistant(RECIPE, reasoning_content="They want all of it at once. Keep it short.")
         return self.call(begin, messages, answer, duration=4.3, user_id=USERS[1], thread_id="bread")
@@ -173,7 +193,12 @@ class Maker:
         )
         half = assistant("Once upon a time there was a fox who")
         yield self.call(
-            22.0, [user("Tell me a long story.")], half, duration=2.2, partial="closed", user_id=USERS[3]
+            22.0,
+            [user("Tell me a long story.")],
+            half,
+            duration=2.2,
+            partial="closed",
+            user_id=USERS[3],
         )
 
 

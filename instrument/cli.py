@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import launch, terminal
+from . import launch, terminal, viewer
 from .exporters.sqlite import store_path
 from .store import Store, StoreError
 
@@ -69,6 +69,15 @@ def parser() -> argparse.ArgumentParser:
     look.add_argument("--store", metavar="FILE", help="else INSTRUMENT_STORE, .instrument/runs.db")
     look.add_argument("--width", type=positive, metavar="N", help="columns (the terminal's)")
     look.set_defaults(do=show)
+    page = commands.add_parser(
+        "view",
+        help="open the local web page",
+        description="Serve a web page over the local store, to this machine alone, until Ctrl-C.",
+    )
+    page.add_argument("--port", type=int, default=0, metavar="N", help="where to listen (any free)")
+    page.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
+    page.add_argument("--store", metavar="FILE", help="else INSTRUMENT_STORE, .instrument/runs.db")
+    page.set_defaults(do=view)
     return top
 
 
@@ -108,6 +117,16 @@ def show(options: argparse.Namespace) -> int:
         "\n\n".join(terminal.render(tree, width, colour=colour()) for tree in reversed(trees))
     )
     return 0
+
+
+def view(options: argparse.Namespace) -> int:
+    """Serve the web page."""
+    path = Path(options.store) if options.store else store_path(os.environ)
+    try:
+        return viewer.serve(path, port=options.port, open_browser=not options.no_browser)
+    except viewer.ViewError as error:
+        complain(error)
+        return 1
 
 
 def colour() -> bool:

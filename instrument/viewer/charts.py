@@ -123,7 +123,7 @@ def _run_note(totals: Totals) -> str:
 KINDS = (
     Kind(
         "Runs",
-        (("fine", "fine", _fine), ("bad", "failed", _failed)),
+        (("fine", "ok", _fine), ("bad", "failed", _failed)),
         (),
         lambda totals: words.number(totals.runs),
         _run_note,
@@ -237,4 +237,4 @@ def _label(kind: Kind, slot: Slot, length: timedelta) -> str:
         if (amount := value(slot.totals)) is not None
     ]
     said = ", ".join(values) or "nothing"
-    return f"{words.clock(slot.at)} {words.DASH} {words.clock(slot.at + length)}: {said}"
+    return f"{words.span(slot.at, slot.at + length)}: {said}"

@@ -35,6 +35,6 @@ def drawn(overview: Overview, asked: Asked) -> View:
     return {
         "charts": charts.draw(overview, lambda since, until: asked.between("/", since, until)),
         "width": words.stretch(overview.width),
-        "begin": words.clock(slots[0].at),
-        "end": words.clock(slots[-1].at) if len(slots) > 1 else "",
+        "begin": words.mark(slots[0].at, overview.width),
+        "end": words.mark(slots[-1].at, overview.width) if len(slots) > 1 else "",
     }

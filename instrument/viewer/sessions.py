@@ -114,7 +114,7 @@ def _of_user(store: Store, asked: Asked, session: Session) -> Sitting:
         counts.append(words.plural(session.events, "event"))
     more = asked.between("/", session.started_at, until + _SECOND)
     return Sitting(
-        _span(session.started_at, session.ended_at),
+        words.span(session.started_at, session.ended_at),
         " · ".join(counts),
         traces[:SESSION_TRACES],
         more if len(traces) > SESSION_TRACES else None,
@@ -122,13 +122,8 @@ def _of_user(store: Store, asked: Asked, session: Session) -> Sitting:
 
 
 def _sitting(traces: Sequence[Summary]) -> Sitting:
-    title = _span(traces[0].started_at, max(map(_end, traces)))
+    title = words.span(traces[0].started_at, max(map(_end, traces)))
     return Sitting(title, words.plural(len(traces), "trace"), traces)
-
-
-def _span(begin: datetime, end: datetime) -> str:
-    """Write from when to when; only the time of the end, as it is seldom another day's."""
-    return f"{words.clock(begin)} {words.DASH} {end.astimezone():%H:%M}"
 
 
 def _page(noun: Noun, name: str, page: int, *, more: bool) -> View:

@@ -52,13 +52,41 @@ def percent(part: int, whole: int) -> str:
 
 
 def clock(at: datetime, now: datetime | None = None) -> str:
-    """Write a time of this machine's zone, with the day unless it is today's."""
+    """Write a time of this machine's zone to the second, or the minute when it is another day's."""
+    local = at.astimezone()
+    return f"{local:%H:%M:%S}" if not _day(at, now) else f"{_day(at, now)} {local:%H:%M}"
+
+
+def span(begin: datetime, end: datetime, now: datetime | None = None) -> str:
+    """Write from when to when, no more exactly than that takes."""
+    form = "%H:%M" if (end - begin).total_seconds() >= 60 else "%H:%M:%S"
+    days = (_day(begin, now), _day(end, now))
+    until = days[1] if days[1] != days[0] else ""
+    parts = (
+        days[0],
+        begin.astimezone().strftime(form),
+        DASH,
+        until,
+        end.astimezone().strftime(form),
+    )
+    return " ".join(part for part in parts if part)
+
+
+def mark(at: datetime, width: float, now: datetime | None = None) -> str:
+    """Write where a stretch of so many seconds begins."""
+    if width >= 86_400:
+        return _day(at, now) or "today"
+    form = "%H:%M" if width >= 60 else "%H:%M:%S"
+    return f"{_day(at, now)} {at.astimezone().strftime(form)}".lstrip()
+
+
+def _day(at: datetime, now: datetime | None) -> str:
+    """Write the day of a time, "" for today."""
     local = at.astimezone()
     today = (now or datetime.now(timezone.utc)).astimezone()
     if local.date() == today.date():
-        return f"{local:%H:%M:%S}"
-    year = "" if local.year == today.year else f" {local:%Y}"
-    return f"{local.day} {local:%b}{year} {local:%H:%M}"
+        return ""
+    return f"{local.day} {local:%b}" + ("" if local.year == today.year else f" {local:%Y}")
 
 
 def full(at: datetime) -> str:

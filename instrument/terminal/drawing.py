@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import TypeAlias, final
 
+from ..cost import Price, dollars, written
+from ..cost import total as total_cost
 from ..run import Run, Usage
 from ..tree import Row, Status, Tree, status
 from .brief import answer, feedback, prompt
@@ -52,7 +54,13 @@ class Place:
     below: str
 
 
-def render(tree: Tree, width: int = 100, colour: bool = False, zone: tzinfo | None = None) -> str:
+def render(
+    tree: Tree,
+    width: int = 100,
+    colour: bool = False,
+    zone: tzinfo | None = None,
+    cost: Price | None = None,
+) -> str:
     """
     Draw one trace, without a newline at the end.
 
@@ -61,15 +69,16 @@ def render(tree: Tree, width: int = 100, colour: bool = False, zone: tzinfo | No
         width: Columns of the terminal; no line is wider.
         colour: Whether to use colours.
         zone: The time zone of the times; None for this machine's.
+        cost: What a run cost, where that is known; None leaves costs out.
     """
     rows = tree.rows[:MAX_RUNS]
-    lines = [heading(tree, zone), *drawing(tree, rows, width)]
+    lines = [heading(tree, zone, cost), *drawing(tree, rows, width, cost)]
     if len(tree.rows) > len(rows):
         lines.append([(f"… and {len(tree.rows) - len(rows):,} more runs", "dim")])
     return "\n".join(paint(line, width, colour) for line in lines)
 
 
-def heading(tree: Tree, zone: tzinfo | None) -> list[Cell]:
+def heading(tree: Tree, zone: tzinfo | None, cost: Price | None = None) -> list[Cell]:
     """Write when it was, whose it is, and what it comes to."""
     root = tree.root
     at = root.started_at.astimezone(zone)
@@ -81,14 +90,18 @@ def heading(tree: Tree, zone: tzinfo | None) -> list[Cell]:
     parts.extend(f"#{tag}" for tag in root.tags)
     if len(tree.rows) > 1:
         parts.append(f"{len(tree.rows):,} runs")
-        parts.append(tokens(total([row.run for row in tree.rows])))
+        runs = [row.run for row in tree.rows]
+        parts.append(tokens(total(runs)))
+        parts.append("" if cost is None else written(total_cost(runs, cost)))
     return [("  ".join(safe(part) for part in parts if part), "dim")]
 
 
-def drawing(tree: Tree, rows: Sequence[Row], width: int) -> Iterator[list[Cell]]:
+def drawing(
+    tree: Tree, rows: Sequence[Row], width: int, cost: Price | None = None
+) -> Iterator[list[Cell]]:
     """Draw the runs: a line of figures for each, in columns, and what was said below it."""
     shown = [(row.run, place) for row, place in zip(rows, places(rows, width), strict=True)]
-    table = [figures(run, short=width < NARROW) for run, _ in shown]
+    table = [figures(run, cost, short=width < NARROW) for run, _ in shown]
     widths = [max(map(width_of, cells)) for cells in zip(*table, strict=True)]
     names = [width_of(place.head) + 2 + width_of(label(run)) for run, place in shown]
     room = width - sum(each + 2 for each in widths if each)
@@ -136,13 +149,14 @@ def name(run: Run, place: Place, column: int) -> list[Cell]:
     return [(place.head, "dim"), (f"{MARKS[state]} ", state), (words + padding, "name")]
 
 
-def figures(run: Run, *, short: bool) -> tuple[str, str, str]:
-    """Write how long a run took, and a stream to its first token, and how many tokens it was."""
+def figures(run: Run, cost: Price | None = None, *, short: bool) -> tuple[str, str, str, str]:
+    """Write how long a run took, a stream to its first token, its tokens, and what it cost."""
     first = run.answer.time_to_first_token if run.answer else None
     return (
         "running" if run.duration is None else seconds(run.duration),
         "" if first is None else f"first{'' if short else ' token'} {seconds(first)}",
         tokens(run.usage, short=short),
+        "" if cost is None else dollars(cost(run)),
     )
 
 

@@ -48,13 +48,6 @@ class Facts(TypedDict, total=False):
 LazyFacts: TypeAlias = "Facts | Callable[[], Facts]"
 
 
-def new_id() -> str:
-    """Make a UUIDv4, three times as fast as `uuid.uuid4()` and as random."""
-    digits = os.urandom(16).hex()
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
-
-
 def as_v4(run_id: UUID) -> str:
     """
     Give another library's id the form of a UUIDv4, bit for bit but for its version.
@@ -62,36 +55,40 @@ def as_v4(run_id: UUID) -> str:
     Time-ordered ids (UUIDv7) stay as unique as they are, the same id always gives the same, and no
     table is needed to find the run again.
     """
-    if run_id.version == 4:
-        return str(run_id)
-    digits = f"{run_id.int:032x}"
+    return v4_of(run_id.bytes)
+
+
+def v4_of(entropy: bytes) -> str:
+    """Write 16 bytes as a UUIDv4: as they are, but for six bits that say version and variant."""
+    digits = entropy.hex()
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
-@final
 class OpenRun:
     """
     A run that has begun, held by whoever will end it.
 
-    `end` and `fail` may be called from any thread, more than once and from a finalizer: the first
-    call counts. In a process that was forked meanwhile they do nothing, because the run is the
-    parent's.
+    `end` and `discard` may be called from any thread, more than once and from a finalizer: the
+    first call counts. In a process that was forked meanwhile they do nothing, because the run is
+    the parent's.
     """
 
     __slots__ = (
+        "_clock",
+        "_entropy",
+        "_id",
         "_open",
         "_recorder",
         "_t0",
+        "_trace_id",
         "bound",
-        "id",
         "kind",
         "name",
         "parent_id",
         "pid",
         "sampled",
         "started_at",
-        "trace_id",
     )
 
     def __init__(
@@ -102,26 +99,40 @@ class OpenRun:
         parent: Place | None,
         run_id: str | None = None,
     ) -> None:
-        self._t0 = recorder.clock()
+        self._clock = recorder.clock
+        self._t0 = self._clock()
         self.started_at = recorder.now()
         self._recorder = recorder
         self._open = [True]
         self.pid = recorder.pid
-        self.kind = kind
+        self.kind: Kind = kind
         self.name = name
-        self.id = run_id or recorder.new_id()
+        self._id = run_id
+        self._entropy = recorder.entropy(16)
         self.bound = bound.get()
         if parent is None:
-            self.parent_id = None
-            self.trace_id = self.id
-            self.sampled = recorder.sample()
+            self.parent_id: str | None = None
+            self._trace_id: str | None = None
+            self.sampled = recorder.sample_rate >= 1.0 or recorder.sample()
         else:
             self.parent_id = parent.id
-            self.trace_id = parent.trace_id
+            self._trace_id = parent.trace_id
             self.sampled = parent.sampled
             self.started_at = max(self.started_at, parent.started_at)
             if isinstance(parent, OpenRun) and parent.bound is not self.bound:
                 self.bound = merge(parent.bound, self.bound)
+
+    @property
+    def id(self) -> str:
+        """Id of the run; written out when it is first asked for, usually by the worker."""
+        if self._id is None:
+            self._id = v4_of(self._entropy)
+        return self._id
+
+    @property
+    def trace_id(self) -> str:
+        """Id of the root of its tree."""
+        return self._trace_id or self.id
 
     @property
     def default_user_id(self) -> str | None:
@@ -135,7 +146,7 @@ class OpenRun:
 
     def offset(self) -> float:
         """Seconds since the run began."""
-        return self._recorder.clock() - self._t0
+        return self._clock() - self._t0
 
     def announce(self, facts: LazyFacts, size_bytes: int = 0) -> None:
         """Publish the run as open, with what is known of it."""
@@ -248,14 +259,14 @@ class Recorder:
         user_id: str | None = None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.perf_counter,
-        new_id: Callable[[], str] = new_id,
+        entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.publish = publish
         self.sample_rate = sample_rate
         self.user_id = user_id
         self.now = now
         self.clock = clock
-        self.new_id = new_id
+        self.entropy = entropy
         self.pid = os.getpid()
         self.enabled = True
 
@@ -271,7 +282,7 @@ class Recorder:
 
     def sample(self) -> bool:
         """Decide whether a new tree is recorded."""
-        return self.sample_rate >= 1.0 or random.random() < self.sample_rate  # noqa: S311
+        return random.random() < self.sample_rate  # noqa: S311 - a share, not a secret
 
     def after_fork(self) -> None:
         """In a forked child: the runs that are open belong to the parent."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instrument.context import Bound, bound, current
-from instrument.recorder import Carried, Facts, Recorder, Record, describe, new_id
+from instrument.recorder import Carried, Facts, Recorder, Record, describe, v4_of
 from instrument.run import Run, Snapshot
 
 
@@ -145,11 +145,11 @@ def test_describe() -> None:
     assert (said.message, said.type, said.status) == ("Mute", "Mute", 429)
 
 
-@given(st.integers(0, 100))
-def test_ids(_: int) -> None:
-    """Ids are UUIDv4 in their canonical form."""
-    text = new_id()
+@given(st.binary(min_size=16, max_size=16))
+def test_ids(entropy: bytes) -> None:
+    """Any 16 bytes make a UUIDv4 in its canonical form, and keep all bits but six."""
+    made = uuid.UUID(v4_of(entropy))
 
-    assert uuid.UUID(text).version == 4
-    assert uuid.UUID(text).variant == uuid.RFC_4122
-    assert str(uuid.UUID(text)) == text
+    assert (made.version, made.variant) == (4, uuid.RFC_4122)
+    assert str(made) == v4_of(entropy)
+    assert (made.int ^ int.from_bytes(entropy, "big")) & ~(0xF << 76 | 0x3 << 62) == 0

@@ -4,8 +4,8 @@ What tracing adds to a chat completion, in the caller's thread, beside the bare 
     python tests/bench/bench_openai.py
 
 The SDK talks to canned replies in memory, so that neither a socket nor a server blurs the picture.
-Traced and bare blocks alternate, only this thread's CPU time is counted, and the median of the
-differences is shown: with its ratio to the bare SDK, and its budget.
+Short blocks of bare and traced calls alternate, only this thread's CPU time is counted, call by
+call, and the difference of the medians is shown: with its ratio to the bare SDK, and its budget.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from typing import Any
 
 import openai
 
-import instrument
 from instrument.exporters._base import Limits
+from instrument.integrations import openai as integration
+from instrument.recorder import Recorder
 from instrument.run import Item
+from instrument.transport import Transport
 
 if "httpx2" in sys.modules:
     import httpx2 as httpx
@@ -127,43 +129,45 @@ def streamed(client: openai.OpenAI) -> Callable[[], None]:
     return call
 
 
-def block(call: Callable[[], None], calls: int) -> float:
-    """Give the CPU seconds of this thread for one call."""
-    gc.collect()
-    gc.disable()
-    began = time.thread_time()
+def block(call: Callable[[], None], calls: int) -> list[float]:
+    """Give the CPU seconds of this thread for each of so many calls, after one to warm up."""
+    clock = time.thread_time
+    spent = []
+    call()
     for _ in range(calls):
+        began = clock()
         call()
-    spent = time.thread_time() - began
-    gc.enable()
-    return spent / calls
+        spent.append(clock() - began)
+    return spent
 
 
 def compare(call: Callable[[], None], calls: int, rounds: int) -> tuple[float, float]:
-    """Give bare CPU seconds a call, and what tracing adds to it."""
-    bare, added = [], []
+    """Give the median bare CPU seconds a call, and what tracing adds to it."""
+    transport = Transport([Nowhere()])
+    bare, traced = [], []
+    gc.disable()
     for _ in range(rounds):
-        without = block(call, calls)
-        instrument.instrument(exporters=[Nowhere()])
-        block(call, 3)
-        traced = block(call, calls)
-        instrument.flush()
-        instrument.uninstrument()
-        bare.append(without)
-        added.append(traced - (without + block(call, calls)) / 2)
-    return statistics.median(bare), statistics.median(added)
+        bare += block(call, calls)
+        undo = integration.install(Recorder(transport.publish))
+        traced += block(call, calls)
+        undo()
+        gc.collect()
+    gc.enable()
+    transport.shutdown()
+    without = statistics.median(bare)
+    return without, statistics.median(traced) - without
 
 
 def main() -> int:
     """Measure, print, and fail when a budget is missed."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--rounds", type=int, default=15)
-    arguments.add_argument("--calls", type=int, default=100)
+    arguments.add_argument("--rounds", type=int, default=100)
+    arguments.add_argument("--calls", type=int, default=20)
     options = arguments.parse_args()
     with client() as sdk:
         small = compare(plain(sdk, 2_000), options.calls, options.rounds)
         large = compare(plain(sdk, 100_000), options.calls, options.rounds)
-        whole = compare(streamed(sdk), max(1, options.calls // 20), options.rounds)
+        whole = compare(streamed(sdk), max(1, options.calls // 10), options.rounds)
     per_chunk = tuple(seconds / len(EVENTS) for seconds in whole)
     rows = [
         ("plain call, 2 KB", small, 20e-6),

@@ -12,14 +12,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from dataclasses import replace
 from typing import Any, final
 
-from ...context import Owner, surroundings
+from ...context import Owner, current, lookouts, surroundings
 from ...guard import guard
-from ...recorder import Facts, OpenRun, Recorder, describe
+from ...recorder import Facts, OpenRun, Record, Recorder, describe
 from ...run import Answer, Attempt, Error
 from .chat import Answered, AnswerReader, Asked, facts_of, read_request
 
 FEED_BYTES = 64 * 1024
 """How much of a stream gathers in the application's memory before the worker reads it, in bytes."""
+
+_FEED = guard("hand on a piece of a stream")
+_END = guard("end a stream")
 
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -53,7 +56,7 @@ class Feed:
 
 
 @final
-class Call:
+class Call(OpenRun):
     """One chat completion, from the call of the SDK's `request` to the end of the answer."""
 
     __slots__ = (
@@ -69,22 +72,21 @@ class Call:
         "_owner",
         "_reader",
         "_reason",
-        "_recorder",
         "_size",
         "_status",
         "_url",
         "lost_bytes",
         "reading",
-        "run",
         "streaming",
         "unhook",
     )
 
     def __init__(self, recorder: Recorder) -> None:
-        around = surroundings()
-        self._recorder = recorder
-        self._owner: Owner | None = around.owner
-        self.run: OpenRun = recorder.begin_under(around.parent, "llm", "unknown")
+        around = surroundings() if lookouts else None
+        super().__init__(
+            recorder, "llm", "unknown", current.get() if around is None else around.parent
+        )
+        self._owner: Owner | None = None if around is None else around.owner
         self._url: Any = ""
         self._body = b""
         self._attempts: list[list[Any]] = []
@@ -105,13 +107,13 @@ class Call:
 
     def sent(self, url: Any, body: bytes) -> None:
         """Note an attempt; the first one makes the run visible."""
-        self._attempts.append([self.run.offset(), None])
+        self._attempts.append([self._clock() - self._t0, None])
         if len(self._attempts) > 1:
             return
         self._url = url
         self._body = body
-        if self._owner is None:
-            self.run.announce(self.asked_facts, len(body))
+        if self._owner is None and self.sampled:
+            self._recorder.publish(Record(self, None, self.asked_facts, len(body)))
 
     def answered(self, response: Any) -> None:
         """Note the reply to the newest attempt: its status and headers, not its body."""
@@ -124,7 +126,7 @@ class Call:
         """Take a body that the SDK has read at once."""
         self._chunks = [body]
         self._size = len(body)
-        self._latest.append((self._size, self.run.offset()))
+        self._latest.append((self._size, self._clock() - self._t0))
 
     def fail(self, error: BaseException) -> None:
         """End the run with what the application sees raised."""
@@ -134,15 +136,12 @@ class Call:
             if response.is_closed:
                 self.whole(response.content)
         self._error = describe(error, self._status)
-        self._settle(self.run.offset())
+        self._settle(self.offset())
 
     def returned(self) -> None:
         """End the run, unless its answer is a stream that is still to come."""
         if not self.streaming:
-            self._settle(self._last_byte_at())
-
-    def _last_byte_at(self) -> float | None:
-        return self._latest[-1][1] if self._latest else None
+            self._settle(self._latest[-1][1] if self._latest else self.offset())
 
     def watch(self, chunks: Iterator[bytes]) -> Generator[bytes, None, None]:
         """Pass the chunks of a stream on, keeping a reference to each."""
@@ -175,22 +174,22 @@ class Call:
         self.reading = False
         self._size += len(chunk)
         self._chunks.append(chunk)
-        self._latest.append((self._size, self.run.offset()))
+        self._latest.append((self._size, self._clock() - self._t0))
         if self._size - self._fed >= FEED_BYTES:
             self._feed()
 
     def _feed(self) -> None:
-        with guard("hand on a piece of a stream"):
+        with _FEED:
             chunks, self._chunks = self._chunks, []
             size_bytes, self._fed = self._size - self._fed, self._size
             self._latest = self._latest[-1:]
-            if self.run.sampled:
+            if self.sampled:
                 self._recorder.publish(Feed(self, chunks, size_bytes))
 
     def broke(self, error: BaseException) -> None:
         """End a stream in which reading raised *error*, or that was dropped half-way."""
         self.reading = False
-        with guard("end a stream"):
+        with _END:
             if isinstance(error, Exception):
                 self._error = describe(error, self._status)
             self._stop(_REASONS.get(type(error).__name__, "cancelled"))
@@ -198,7 +197,7 @@ class Call:
     def drained(self) -> None:
         """End a stream that was read until the server had no more."""
         self.reading = False
-        with guard("end a stream"):
+        with _END:
             self._stop("truncated")
 
     def closed(self) -> None:
@@ -214,17 +213,19 @@ class Call:
     def _stop(self, reason: str) -> None:
         """End a stream; *reason* counts only if the bytes show that something is missing."""
         self._reason = self._reason or reason
-        self._settle(self.run.offset())
+        self._settle(self.offset())
 
-    def _settle(self, duration: float | None) -> None:
+    def _settle(self, duration: float) -> None:
         unhook, self.unhook = self.unhook, None
         if unhook is not None:
             unhook()
+        if not self.discard():
+            return
         size_bytes = len(self._body) + self._size - self._fed
-        if self._owner is None:
-            self.run.end(self.facts, duration=duration, size_bytes=size_bytes)
-        elif self.run.discard():
+        if self._owner is not None:
             self._owner.absorb(self.facts, size_bytes)
+        elif self.sampled:
+            self._recorder.publish(Record(self, duration, self.facts, size_bytes))
 
     # ---- from here on: the worker's thread ----
 
@@ -267,9 +268,8 @@ class Call:
         if self.lost_bytes:
             facts["partial"] = "queue_full"
         elif answered.complete:
-            duration = self._last_byte_at()
-            if duration is not None:
-                facts["duration"] = duration
+            if self._latest:
+                facts["duration"] = self._latest[-1][1]
         else:
             facts["partial"] = self._reason
 

@@ -31,6 +31,14 @@ MODULE: Final = "openai._base_client"
 
 Wrapped = Callable[..., Any]
 
+# A guard has no state, and making one anew for each call would cost more than using it.
+_BEGIN = guard("begin a chat completion")
+_ASKED = guard("read a request")
+_RETRIED = guard("read the status of an attempt")
+_ANSWERED = guard("read a response")
+_STREAM = guard("end a stream")
+_END = guard("end a chat completion")
+
 
 class Tap:
     """
@@ -79,7 +87,7 @@ class Tap:
 
     def _begin(self, args: Any, kwargs: Any) -> Call | None:
         if self._recorder.enabled:
-            with guard("begin a chat completion"):
+            with _BEGIN:
                 options = args[1] if len(args) > 1 else kwargs.get("options")
                 if is_chat_completion(options):
                     return Call(self._recorder)
@@ -90,7 +98,7 @@ class Tap:
         request = wrapped(*args, **kwargs)
         call = self._call.get()
         if call is not None:
-            with guard("read a request"):
+            with _ASKED:
                 call.sent(request.url, request.content)
         return request
 
@@ -98,7 +106,7 @@ class Tap:
         """See the status of an attempt that failed."""
         call = self._call.get()
         if call is not None:
-            with guard("read the status of an attempt"):
+            with _RETRIED:
                 call.answered(args[0] if args else kwargs["response"])
         return wrapped(*args, **kwargs)
 
@@ -123,7 +131,7 @@ def see_response(call: Call | None, kwargs: Any, *, asynchronous: bool) -> None:
     """Note the reply, and hook into its body when that is still to come."""
     if call is None:
         return
-    with guard("read a response"):
+    with _ANSWERED:
         response = kwargs["response"]
         call.answered(response)
         if response.is_stream_consumed or response.is_closed:
@@ -153,7 +161,7 @@ def watch_stream(call: Call, response: Any, *, asynchronous: bool) -> None:
         return watch(iterate(*args, **kwargs))
 
     def hooked_close() -> Any:
-        with guard("end a stream"):
+        with _STREAM:
             call.closed()
         return close()
 
@@ -172,19 +180,19 @@ def watch_stream(call: Call, response: Any, *, asynchronous: bool) -> None:
 
 
 def _collected(call: Call) -> None:
-    with guard("end a stream"):
+    with _STREAM:
         call.collected()
 
 
 def _fail(call: Call | None, error: BaseException) -> None:
     if call is not None:
-        with guard("end a chat completion"):
+        with _END:
             call.fail(error)
 
 
 def _returned(call: Call | None) -> None:
     if call is not None:
-        with guard("end a chat completion"):
+        with _END:
             call.returned()
 
 

@@ -26,6 +26,9 @@ RESTART_SECONDS = 1.0
 REST_SECONDS = 0.05
 """How long a fork waits for the threads to end."""
 
+SETTLE_SECONDS = 0.005
+"""How long the system takes at most to forget a thread that ended (Python 3.13 waits for that)."""
+
 PAUSE_SECONDS = 0.1
 """How long the worker rests after a failure of its own."""
 
@@ -104,6 +107,7 @@ class Worker:
         if self.desk.totals()[1] == 0:
             self.desk.inbox.put(Word.REST)
             thread.join(REST_SECONDS)
+            time.sleep(SETTLE_SECONDS)
 
     def drain(self, flush: Flush) -> None:
         """Work in this thread until *flush* is answered, unless somebody is at work already."""

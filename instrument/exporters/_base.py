@@ -111,6 +111,7 @@ class Exporter(Protocol):
 
         Called on the worker for every item. An open run (`duration is None`) is for destinations
         that show a run while it runs; all others answer False to it.
+        With `whole_traces` it is asked about the tree, and never about the runs of one.
         """
 
 

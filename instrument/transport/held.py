@@ -1,0 +1,135 @@
+"""One file of a spool that is ours: append, read back, settle. Plain file operations, no policy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+from . import segment
+from .folder import unlock
+
+READ_BYTES = 64 * 1024
+"""What is read at once for one item; a larger one takes a second read."""
+
+_sync = getattr(os, "fdatasync", os.fsync)
+
+
+@final
+@dataclass(slots=True, eq=False)
+class Held:
+    """
+    A file whose lock we have.
+
+    Attributes:
+        size: How much of it is whole frames, in bytes.
+        since: When we began to hold it, by the monotonic clock.
+        is_own: We made it; otherwise its process is gone.
+        is_alive: The file is still there and ours.
+        is_named: Its name is on the disk too.
+        is_dirty: There is something in it that may not be on the disk yet.
+        waiting: For each destination the offsets of the items that are nowhere but here.
+        in_memory: For each destination how many of its items a lane holds as well.
+        strangers: How many items wait for destinations that this process does not have.
+    """
+
+    name: str
+    fd: int
+    size: int
+    since: float
+    is_own: bool
+    is_alive: bool = True
+    is_named: bool = False
+    is_dirty: bool = False
+    waiting: dict[str, deque[int]] = field(default_factory=dict)
+    in_memory: Counter[str] = field(default_factory=Counter)
+    strangers: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many items wait that concern this process, each counted for each destination."""
+        return self.in_memory.total() + sum(map(len, self.waiting.values()))
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether somebody removed the file."""
+        return os.fstat(self.fd).st_nlink == 0
+
+    def append(self, data: bytes) -> bool:
+        """Write whole frames at the end; what was written only in part is cut off again."""
+        try:
+            written = os.write(self.fd, data)
+        except OSError:
+            return False
+        if written == len(data):
+            self.size += written
+            self.is_dirty = True
+            return True
+        with contextlib.suppress(OSError):
+            os.ftruncate(self.fd, self.size)
+        return False
+
+    def sync(self) -> bool:
+        """Have all of it on the disk."""
+        self.is_dirty = False
+        try:
+            _sync(self.fd)
+        except OSError:
+            return False
+        return True
+
+    def settle(self, name: str, offsets: Sequence[int]) -> None:
+        """
+        Write down that a destination needs these items no more.
+
+        When the disk is full this is not written, and they are sent again if the process dies.
+        """
+        is_dirty = self.is_dirty
+        self.append(segment.settled_frame(name, offsets))
+        self.is_dirty = is_dirty  # there is no hurry with it
+
+    def fetch(self, offset: int) -> bytes | None:
+        """Read an item back; None when it is not intact any more."""
+        try:
+            data = os.pread(self.fd, READ_BYTES, offset)
+            size = segment.size_at(data)
+            if size > len(data):
+                data += os.pread(self.fd, min(size, self.size) - len(data), offset + len(data))
+        except OSError:
+            return None
+        frame = segment.frame_at(data, 0)
+        return None if frame is None or frame.kind != segment.ITEM else segment.body_of(frame)
+
+    def contents(self) -> segment.Contents | None:
+        """Read the whole file; None when the system does not let us."""
+        try:
+            data = os.pread(self.fd, self.size, 0)
+            while len(data) < self.size and (more := os.pread(self.fd, self.size, len(data))):
+                data += more
+        except OSError:
+            return None
+        return segment.read(data)
+
+    def load(self, contents: segment.Contents, names: Iterable[str]) -> None:
+        """Take over what waits in a file that another process left."""
+        self.size = contents.end
+        for name, offsets in contents.waiting.items():
+            if name in names:
+                self.waiting[name] = deque(offsets)
+            else:
+                self.strangers += len(offsets)
+        with contextlib.suppress(OSError):
+            os.ftruncate(self.fd, contents.end)  # what its process did not finish
+
+    def close(self, *, release: bool = True) -> None:
+        """Let go of it; a forked child does so without *release*, because the lock is its parent's."""
+        self.is_alive = False
+        fd, self.fd = self.fd, -1
+        with contextlib.suppress(OSError):
+            if release:
+                unlock(fd)
+        with contextlib.suppress(OSError):
+            os.close(fd)

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF012 - pydantic copies the defaults of its models
 """What the LangChain tests share: models that need no network, and the runs as trees."""
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from langchain_core.retrievers import BaseRetriever
 
 from instrument import recorder as recorders
 from instrument.integrations import langchain, openai
-from instrument.integrations.langchain.tracing import registry
+from instrument.integrations.langchain.nodes import registry
 from instrument.recorder import Record, Recorder
 
 USAGE = {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12}
@@ -84,7 +85,7 @@ class Traced:
         for run in self.ended:
             assert run.parent_id is None or run.parent_id in known
             assert run.trace_id in roots
-        assert not registry.open
+        assert not len(registry)
 
 
 @contextmanager

@@ -26,9 +26,9 @@ from instrument import recorder as recorders
 from instrument.context import context
 from instrument.guard import guard, notices
 from instrument.integrations import langchain
-from instrument.integrations.langchain.handler import CallbackHandler, handler_for
+from instrument.integrations.langchain.handler import CallbackHandler, Handler
+from instrument.integrations.langchain.nodes import Source, registry
 from instrument.integrations.langchain.registry import MAX_CLOSED
-from instrument.integrations.langchain.tracing import registry
 from instrument.recorder import Recorder, as_v4
 from tests.integrations.langchain_fakes import FakeChat, FakeStream, traced
 
@@ -93,9 +93,9 @@ ATTACHED = {
     "at the model": lambda handler: (
         CHAIN.first | FakeChat(callbacks=[handler]) | CHAIN.last
     ).invoke(ASK),
-    "everywhere": lambda handler: (
-        CHAIN.first | FakeChat(callbacks=[handler]) | CHAIN.last
-    ).invoke(ASK, {"callbacks": [CallbackHandler()]}),
+    "everywhere": lambda handler: (CHAIN.first | FakeChat(callbacks=[handler]) | CHAIN.last).invoke(
+        ASK, {"callbacks": [CallbackHandler()]}
+    ),
 }
 
 
@@ -137,10 +137,10 @@ def test_handler_starts_recording():
 
 def test_no_recorder():
     """A handler that outlives tracing lets the chain run, and records nothing."""
-    handler = handler_for(lambda: None)
+    handler = Handler(Source(lambda: None))
 
     assert CHAIN.invoke(ASK, {"callbacks": [handler]})
-    assert not registry.open
+    assert not len(registry)
 
 
 def test_uninstall():
@@ -178,7 +178,7 @@ def test_copies():
         assert copy.deepcopy(FakeChat(callbacks=[handler])).callbacks[0] is handler
         assert copy.copy(handler) is handler
         again = pickle.loads(pickle.dumps(handler))
-    assert again._source.said == handler._source.said
+    assert again.source.said == handler.source.said
 
 
 def test_wrong_arguments():
@@ -301,7 +301,7 @@ def test_unsampled():
         undo()
 
     assert records == []
-    assert not registry.open
+    assert not len(registry)
 
 
 def test_our_failure_stays_ours(runs, caplog):
@@ -311,7 +311,7 @@ def test_our_failure_stays_ours(runs, caplog):
     def broken():
         raise RuntimeError("ours")
 
-    handler = handler_for(broken)
+    handler = Handler(Source(broken))
     with caplog.at_level(logging.WARNING):
         assert CHAIN.invoke(ASK, {"callbacks": [handler]}) == "one two three"
 

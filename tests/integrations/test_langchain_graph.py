@@ -1,3 +1,4 @@
+# ruff: noqa: RUF012 - pydantic copies the defaults of its models
 """LangGraph and agents: nodes, interrupts, jumps and agents inside agents, each where it belongs."""
 
 from __future__ import annotations

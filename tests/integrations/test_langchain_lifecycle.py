@@ -6,7 +6,7 @@ import asyncio
 import gc
 import sys
 import threading
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import orjson
 import pytest
@@ -20,13 +20,21 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tools import ToolException, tool
 
-from instrument.integrations.langchain.handler import handler_for
-from instrument.integrations.langchain.registry import GRACE_SECONDS, Registry
-from instrument.integrations.langchain.tracing import registry
+from instrument.integrations.langchain.handler import Handler
+from instrument.integrations.langchain.nodes import Source, registry
+from instrument.integrations.langchain.registry import (
+    GRACE_SECONDS,
+    MAX_SECONDS,
+    SWEEP_SECONDS,
+    Registry,
+)
 from tests.integrations.langchain_fakes import FakeChat, FakeRetriever, FakeStream, traced
 
 PROMPT = ChatPromptTemplate.from_messages([("human", "{q}")])
 SLOW = 5.0
+V3 = pytest.mark.skipif(
+    not hasattr(FakeStream, "stream_events"), reason="langchain-core 0.3 has no events v3"
+)
 CHAIN_RUNS = 4  # the sequence, the prompt, the model, the parser
 
 
@@ -116,10 +124,9 @@ async def test_events(runs):
     assert len(runs.ended) == CHAIN_RUNS
 
 
+@V3
 def test_stream_events_v3(runs):
     """The newer events of a model are one run too."""
-    if not hasattr(FakeStream, "stream_events"):
-        pytest.skip("this release of langchain-core has no events v3")
     stream = FakeStream().stream_events("hi", version="v3")
     assert str(stream.text)
 
@@ -436,20 +443,29 @@ def test_keyboard_interrupt_in_a_retriever(runs):
     assert runs.one("FakeRetriever").error.type == "KeyboardInterrupt"
 
 
-def test_dropped_v3_stream():
-    """A stream that LangChain itself never ends is ended by its age, and says so."""
-    if not hasattr(FakeStream, "stream_events"):
-        pytest.skip("this release of langchain-core has no events v3")
+@V3
+def test_dropped_stream_of_events(runs):
+    """A stream of events that is dropped half-way, of which LangChain says nothing, ends too."""
+    stream = iter(FakeStream().stream_events("hi", version="v3"))
+    next(stream)
+    del stream
+    gc.collect()
+
+    assert runs.one(kind="llm").partial == "abandoned"
+
+
+def test_never_ended():
+    """A run that LangChain never ends is ended by its age, and says so."""
     with traced(with_openai=False) as runs:
-        stream = iter(FakeStream().stream_events("hi", version="v3"))
-        next(stream)
-        del stream
-        for node in registry.open.values():
-            node.begun -= 3601
-        registry._swept -= 10
+        handler = Handler(Source(lambda: runs.recorder))
+        handler.on_chain_start(None, 1, run_id=uuid4(), name="lost")
+        for node in registry._open.values():
+            node.begun -= MAX_SECONDS + 1
+        registry._swept -= SWEEP_SECONDS
         FakeChat().invoke("hi")
 
-        assert [run.error.type for run in runs.ended if run.error] == ["NeverEnded"]
+        assert runs.one("lost").error.type == "NeverEnded"
+        assert runs.one("lost").metadata["synthetic"] is True
         runs.check()
 
 
@@ -502,7 +518,7 @@ def test_chain_inside_an_own_trace(runs):
 
 def test_hidden_run(runs):
     """A run that LangChain hides is left out, and its children stand under the one above."""
-    handler = handler_for(lambda: runs.recorder)
+    handler = Handler(Source(lambda: runs.recorder))
     outer, hidden, inner = (uuid4() for _ in range(3))
     handler.on_chain_start(None, 1, run_id=outer, name="outer")
     handler.on_chain_start(
@@ -568,15 +584,18 @@ class Clock:
         return self.now
 
 
+ONE, TWO, THREE = (UUID(int=number) for number in (1, 2, 3))
+
+
 def test_first_start_wins():
     """A run that two handlers begin is the first one's, and its second end finds nothing."""
-    entries = Registry()
+    entries = Registry(Clock())
 
-    assert entries.add(1, Entry(0))
-    assert not entries.add(1, Entry(0))
-    assert entries.close(1) is not None
-    assert entries.close(1) is None
-    assert entries.find(1) is not None
+    assert entries.add(ONE, Entry(0))
+    assert not entries.add(ONE, Entry(0))
+    assert entries.close(ONE) is not None
+    assert entries.close(ONE) is None
+    assert entries.find(ONE) is not None
 
 
 def test_age_spares_a_run_with_young_children():
@@ -584,13 +603,13 @@ def test_age_spares_a_run_with_young_children():
     clock = Clock()
     entries = Registry(clock)
     old = Entry(clock.now)
-    entries.add("old", old)
-    entries.add("lone", Entry(clock.now))
+    entries.add(ONE, old)
+    entries.add(TWO, Entry(clock.now))
     clock.now += 3000
-    entries.add("young", Entry(clock.now, above=old))
+    entries.add(THREE, Entry(clock.now, above=old))
     clock.now += 1000
 
-    assert entries.overdue() == ["lone"]
+    assert entries.overdue() == [TWO]
 
 
 def test_children_of_a_cancelled_run_get_a_moment():
@@ -598,22 +617,23 @@ def test_children_of_a_cancelled_run_get_a_moment():
     clock = Clock()
     entries = Registry(clock)
     above = Entry(clock.now)
-    entries.add("child", Entry(clock.now, above=above))
+    entries.add(ONE, Entry(clock.now, above=above))
     entries.condemn(above)
 
     clock.now += GRACE_SECONDS / 2
     assert entries.overdue() == []
     clock.now += GRACE_SECONDS
-    assert entries.overdue() == ["child"]
+    assert entries.overdue() == [ONE]
 
 
-def test_too_many_open_runs():
+def test_bounds():
     """Above the bound the oldest are given up, and ended runs are remembered up to theirs."""
     entries = Registry(Clock(), max_open=20, max_closed=5)
-    for number in range(20):
+    numbers = [UUID(int=number) for number in range(20)]
+    for number in numbers:
         entries.add(number, Entry(100.0))
 
-    assert entries.overdue() == [0, 1]
-    for number in range(20):
+    assert entries.overdue() == numbers[:2]
+    for number in numbers:
         entries.close(number)
-    assert list(entries.closed) == [15, 16, 17, 18, 19]
+    assert [number for number in numbers if entries.was_closed(number)] == numbers[15:]

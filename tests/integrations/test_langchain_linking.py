@@ -26,6 +26,7 @@ from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
 from instrument.context import context
+from instrument.integrations.langchain.handler import Handler
 from instrument.testing import FakeOpenAI
 from tests.integrations.langchain_fakes import FakeRetriever, traced
 
@@ -253,6 +254,28 @@ async def abetween_chunks(kit):
         number += 1
 
 
+def between_chain_chunks(kit):
+    for number, _ in enumerate(kit.chain.stream({"q": "hi"})):
+        if number == 0:
+            kit.direct()
+            kit.model.invoke("between")
+
+
+async def abetween_chain_chunks(kit):
+    number = 0
+    async for _ in kit.chain.astream({"q": "hi"}):
+        if number == 0:
+            await kit.adirect()
+            await kit.model.ainvoke("between")
+        number += 1
+
+
+def given_anew(kit):
+    handler = Handler()
+    ask = RunnableLambda(lambda _: kit.model.invoke("hi", {"callbacks": [handler]}), name="outer")
+    ask.invoke(1)
+
+
 def after_left_stream(kit):
     chunks = kit.model.stream("hi")
     next(chunks)
@@ -405,6 +428,9 @@ STYLES = {
     after_ainvoke: LC + SDK,
     between_chunks: LC + SDK,
     abetween_chunks: LC + SDK,
+    between_chain_chunks: [*IN_CHAIN, "lc", "sdk"],
+    abetween_chain_chunks: [*IN_CHAIN, "lc", "sdk"],
+    given_anew: ["outer > lc"],
     after_left_stream: LC + SDK,
     meanwhile: LC * 2 + SDK,
     in_lambda: ["outer > sdk"],
@@ -445,6 +471,7 @@ def perform(style, kit):
     async def run():
         await style(kit)
         await kit.aclient.close()
+        await kit.model.root_async_client.close()
 
     if asyncio.iscoroutinefunction(style):
         copy_context().run(asyncio.run, run())

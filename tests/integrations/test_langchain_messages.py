@@ -303,9 +303,7 @@ METADATA = {
     "input_token_details": {"cache_read": 4, "audio": 1},
     "output_token_details": {"reasoning": 3, "audio": 2},
 }
-WHOLE = Usage(
-    prompt=10, completion=5, total=15, cached=4, reasoning=3, audio_in=1, audio_out=2
-)
+WHOLE = Usage(prompt=10, completion=5, total=15, cached=4, reasoning=3, audio_in=1, audio_out=2)
 OPENAI = {
     "prompt_tokens": 10,
     "completion_tokens": 5,

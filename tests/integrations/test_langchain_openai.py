@@ -11,7 +11,8 @@ pytest.importorskip("langchain_openai", reason="langchain-openai is not installe
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
-from pydantic import BaseModel
+from openai import RateLimitError
+from pydantic import BaseModel, ValidationError
 
 from instrument.testing import FakeOpenAI
 from tests.integrations.langchain_fakes import traced
@@ -100,7 +101,7 @@ def test_refused(server, runs):
     """A refused call fails with the application's exception and the status."""
     server.reply(status=429)
 
-    with pytest.raises(Exception) as raised:
+    with pytest.raises(RateLimitError) as raised:
         model_of(server).invoke("hi")
 
     run = runs.one(kind="llm")
@@ -112,7 +113,7 @@ def test_answer_that_does_not_fit(server, runs):
     """When the answer does not fit the schema the call failed, and what it said and cost stays."""
     server.reply(text='{"title": "x"}', usage=USAGE)
 
-    with pytest.raises(Exception):
+    with pytest.raises(ValidationError):
         model_of(server).with_structured_output(Person, method="json_schema").invoke("hi")
 
     run = runs.one(kind="llm")

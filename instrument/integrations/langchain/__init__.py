@@ -11,11 +11,12 @@ import wrapt
 from ...context import lookouts
 from ...guard import guard
 from ...recorder import Recorder
-from . import closing, tracing
+from . import closing, nodes
 from .linking import look
+from .nodes import Source
 
 if TYPE_CHECKING:
-    from .handler import CallbackHandler
+    from .handler import CallbackHandler, Handler
 
 __all__ = ["CallbackHandler", "install"]
 
@@ -35,9 +36,9 @@ class _Everywhere:
     def __init__(self) -> None:
         self.recorders: list[Recorder] = []
         self._registered = False
-        self._handler: CallbackHandler | None = None
+        self._handler: Handler | None = None
 
-    def get(self) -> CallbackHandler | None:
+    def get(self) -> Handler | None:
         """Give the handler, while tracing is on."""
         return self._handler if self.recorders else None
 
@@ -50,10 +51,10 @@ class _Everywhere:
         if self._registered:
             return
         with guard("register with LangChain"):
-            from .handler import CallbackHandler, handler_for
+            from .handler import Handler
 
-            self._handler = handler_for(self.recorder)
-            module.register_configure_hook(self, True, CallbackHandler)
+            self._handler = Handler(Source(self.recorder))
+            module.register_configure_hook(self, True, Handler)
             self._registered = True
 
 
@@ -88,4 +89,4 @@ def __getattr__(name: str) -> Any:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=tracing.registry.clear)
+    os.register_at_fork(after_in_child=nodes.registry.clear)

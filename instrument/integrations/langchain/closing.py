@@ -20,8 +20,8 @@ import wrapt
 from ...context import restore
 from ...guard import guard
 from ...run import Kind
-from .tracing import Scope, break_off, registry, scope
-
+from .nodes import Scope, registry, scope
+from .tracing import break_off
 
 LAZY_START: Final = "ensure_started"
 """The function of LangChain's that begins the run of a stream when it is first read."""

@@ -2,23 +2,148 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks.base import BaseCallbackHandler
 
 from ... import recorder as recorders
-from ...context import UNBOUND, Bound, bind
+from ...context import Bound, bind
 from ...guard import guard
 from ...recorder import MAX_MESSAGE_CHARS, Recorder
 from ...run import Error
 from .closing import end_when_dropped
+from .nodes import Source, registry
 from .shots import take, take_answer, take_partial
-from .tracing import Source, begin, fail, finish, registry
+from .tracing import begin, fail, finish
 
 
-class CallbackHandler(BaseCallbackHandler):
+class Handler(BaseCallbackHandler):
+    """LangChain's callbacks, for one source of runs; starts nothing by itself."""
+
+    # Called where the run is made, also in asynchronous code: another thread would lose its place.
+    run_inline = True
+    ignore_retry = True
+    ignore_custom_event = True
+
+    def __init__(self, source: Source | None = None) -> None:
+        super().__init__()
+        self.source = source or Source(newest)
+
+    @property
+    def raise_error(self) -> bool:
+        """Whether LangChain lets our failures through: only in our tests, with a strict guard."""
+        return guard.strict
+
+    def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: UUID, **told: Any) -> None:
+        """Begin a chain, an agent, a graph or a node of one."""
+        with guard("begin a chain"):
+            node = begin(self.source, "chain", run_id, serialized, told)
+            if node is not None:
+                node.announce(None if told.get("defers_inputs") else take(inputs))
+
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **told: Any) -> None:
+        """End it."""
+        with guard("end a chain"):
+            finish(run_id, take, outputs, given=told.get("inputs"))
+
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
+        """End it with what it raised."""
+        with guard("end a chain"):
+            fail(run_id, error, given=told.get("inputs"))
+
+    def on_chat_model_start(
+        self, serialized: Any, messages: Any, *, run_id: UUID, **told: Any
+    ) -> None:
+        """Begin a call of a chat model."""
+        with guard("begin a model call"):
+            node = begin(self.source, "llm", run_id, serialized, told)
+            if node is not None:
+                node.announce(take(messages[0] if messages else []), told.get("invocation_params"))
+                end_when_dropped(run_id)
+
+    def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: UUID, **told: Any) -> None:
+        """Begin a call of a text model, whose prompt becomes a user's message."""
+        with guard("begin a model call"):
+            node = begin(self.source, "llm", run_id, serialized, told)
+            if node is not None:
+                given = [{"role": "user", "content": prompt} for prompt in prompts]
+                node.announce(take(given), told.get("invocation_params"))
+
+    def on_llm_new_token(self, token: Any, *, run_id: UUID, **told: Any) -> None:
+        """Note when the first token came."""
+        node = registry.get(run_id)
+        if node is None or node.account is None or node.account.first_token is not None:
+            return
+        with guard("note the first token"):
+            chunk = told.get("chunk")
+            message = getattr(chunk, "message", None)
+            if token or getattr(message, "tool_call_chunks", None):
+                node.first_token()
+
+    def on_llm_end(self, response: Any, *, run_id: UUID, **told: Any) -> None:
+        """End a model call with its answer."""
+        with guard("end a model call"):
+            finish(run_id, take_answer, response)
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
+        """End a model call with what it raised, and what had come before."""
+        with guard("end a model call"):
+            fail(run_id, error, output=take_partial(told.get("response")))
+
+    def on_tool_start(self, serialized: Any, input_str: str, *, run_id: UUID, **told: Any) -> None:
+        """Begin a tool; its arguments are better than their text."""
+        with guard("begin a tool"):
+            node = begin(self.source, "tool", run_id, serialized, told)
+            if node is not None:
+                inputs = told.get("inputs")
+                node.announce(take(input_str if inputs is None else inputs))
+
+    def on_tool_end(self, output: Any, *, run_id: UUID, **told: Any) -> None:
+        """End a tool; a message may say that it failed."""
+        with guard("end a tool"):
+            finish(run_id, take, output, said=tool_error(output))
+
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
+        """End a tool with what it raised."""
+        with guard("end a tool"):
+            fail(run_id, error)
+
+    def on_retriever_start(self, serialized: Any, query: str, *, run_id: UUID, **told: Any) -> None:
+        """Begin a retriever."""
+        with guard("begin a retriever"):
+            node = begin(self.source, "retriever", run_id, serialized, told)
+            if node is not None:
+                node.announce(take(query))
+
+    def on_retriever_end(self, documents: Any, *, run_id: UUID, **told: Any) -> None:
+        """End a retriever with the documents that it found."""
+        with guard("end a retriever"):
+            finish(run_id, take, documents)
+
+    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
+        """End a retriever with what it raised."""
+        with guard("end a retriever"):
+            fail(run_id, error)
+
+    def on_interrupt(self, *args: Any, **told: Any) -> None:
+        """Do nothing: the node that paused says so itself."""
+
+    def on_resume(self, *args: Any, **told: Any) -> None:
+        """Do nothing: the node begins again."""
+
+    def __copy__(self) -> Handler:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Handler:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Handler, ()
+
+
+class CallbackHandler(Handler):
     """
     Trace the LangChain and LangGraph runs that it is attached to.
 
@@ -45,11 +170,6 @@ class CallbackHandler(BaseCallbackHandler):
         TypeError: An id is not a string, or tags is a single string.
     """
 
-    # Called where the run is made, also in asynchronous code: another thread would lose its place.
-    run_inline = True
-    ignore_retry = True
-    ignore_custom_event = True
-
     def __init__(
         self,
         *,
@@ -59,122 +179,18 @@ class CallbackHandler(BaseCallbackHandler):
         tags: Iterable[str] = (),
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__()
-        said = bind(user_id, user_props, thread_id, tags, metadata)
-        self._source = Source(newest, UNBOUND if said == UNBOUND else said)
+        super().__init__(Source(newest, bind(user_id, user_props, thread_id, tags, metadata)))
         start_recording()
 
-    @property
-    def raise_error(self) -> bool:
-        """Whether LangChain lets our failures through: only in our tests, with a strict guard."""
-        return guard.strict
-
-    def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: UUID, **told: Any) -> None:
-        """Begin a chain, an agent, a graph or a node of one."""
-        with guard("begin a chain"):
-            node = begin(self._source, "chain", run_id, serialized, told)
-            if node is not None:
-                node.announce(None if told.get("defers_inputs") else take(inputs))
-
-    def on_chain_end(self, outputs: Any, *, run_id: UUID, **told: Any) -> None:
-        """End it."""
-        with guard("end a chain"):
-            finish(run_id, take, outputs, given=told.get("inputs"))
-
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
-        """End it with what it raised."""
-        with guard("end a chain"):
-            fail(run_id, error, given=told.get("inputs"))
-
-    def on_chat_model_start(
-        self, serialized: Any, messages: Any, *, run_id: UUID, **told: Any
-    ) -> None:
-        """Begin a call of a chat model."""
-        with guard("begin a model call"):
-            node = begin(self._source, "llm", run_id, serialized, told)
-            if node is not None:
-                node.announce(take(messages[0] if messages else []), told.get("invocation_params"))
-                end_when_dropped(run_id)
-
-    def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: UUID, **told: Any) -> None:
-        """Begin a call of a text model, whose prompt becomes a user's message."""
-        with guard("begin a model call"):
-            node = begin(self._source, "llm", run_id, serialized, told)
-            if node is not None:
-                given = [{"role": "user", "content": prompt} for prompt in prompts]
-                node.announce(take(given), told.get("invocation_params"))
-
-    def on_llm_new_token(self, token: Any, *, run_id: UUID, **told: Any) -> None:
-        """Note when the first token came."""
-        node = registry.open.get(run_id)
-        if node is None or node.account is None or node.account.first_token is not None:
-            return
-        with guard("note the first token"):
-            chunk = told.get("chunk")
-            message = getattr(chunk, "message", None)
-            if token or getattr(message, "tool_call_chunks", None):
-                node.first_token()
-
-    def on_llm_end(self, response: Any, *, run_id: UUID, **told: Any) -> None:
-        """End a model call with its answer."""
-        with guard("end a model call"):
-            finish(run_id, take_answer, response)
-
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
-        """End a model call with what it raised, and what had come before."""
-        with guard("end a model call"):
-            fail(run_id, error, output=take_partial(told.get("response")))
-
-    def on_tool_start(self, serialized: Any, input_str: str, *, run_id: UUID, **told: Any) -> None:
-        """Begin a tool; its arguments are better than their text."""
-        with guard("begin a tool"):
-            node = begin(self._source, "tool", run_id, serialized, told)
-            if node is not None:
-                inputs = told.get("inputs")
-                node.announce(take(input_str if inputs is None else inputs))
-
-    def on_tool_end(self, output: Any, *, run_id: UUID, **told: Any) -> None:
-        """End a tool; a message may say that it failed."""
-        with guard("end a tool"):
-            finish(run_id, take, output, said=tool_error(output))
-
-    def on_tool_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
-        """End a tool with what it raised."""
-        with guard("end a tool"):
-            fail(run_id, error)
-
-    def on_retriever_start(self, serialized: Any, query: str, *, run_id: UUID, **told: Any) -> None:
-        """Begin a retriever."""
-        with guard("begin a retriever"):
-            node = begin(self._source, "retriever", run_id, serialized, told)
-            if node is not None:
-                node.announce(take(query))
-
-    def on_retriever_end(self, documents: Any, *, run_id: UUID, **told: Any) -> None:
-        """End a retriever with the documents that it found."""
-        with guard("end a retriever"):
-            finish(run_id, take, documents)
-
-    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
-        """End a retriever with what it raised."""
-        with guard("end a retriever"):
-            fail(run_id, error)
-
-    def on_interrupt(self, *args: Any, **told: Any) -> None:
-        """Do nothing: the node that paused says so itself."""
-
-    def on_resume(self, *args: Any, **told: Any) -> None:
-        """Do nothing: the node begins again."""
-
-    def __copy__(self) -> CallbackHandler:
-        return self
-
-    def __deepcopy__(self, memo: Any) -> CallbackHandler:
-        return self
-
     def __reduce__(self) -> tuple[Any, ...]:
-        starts = self._source.recorder is newest
-        return _again, (self._source.said, starts)
+        return _again, (self.source.said,)
+
+
+def _again(said: Bound) -> CallbackHandler:
+    """Make a handler that was pickled."""
+    handler = CallbackHandler()
+    handler.source = Source(newest, said)
+    return handler
 
 
 def tool_error(output: Any) -> Error | None:
@@ -182,20 +198,6 @@ def tool_error(output: Any) -> Error | None:
     if getattr(output, "status", None) != "error":
         return None
     return Error(message=str(output.content)[:MAX_MESSAGE_CHARS], type="ToolError")
-
-
-def handler_for(recorder: Callable[[], Recorder | None], said: Bound = UNBOUND) -> CallbackHandler:
-    """Make a handler that records where *recorder* says, and starts nothing."""
-    handler = CallbackHandler.__new__(CallbackHandler)
-    handler._source = Source(recorder, UNBOUND if said == UNBOUND else said)  # noqa: SLF001 - its own
-    return handler
-
-
-def _again(said: Bound, starts: bool) -> CallbackHandler:
-    """Make a handler that was pickled."""
-    if starts:
-        start_recording()
-    return handler_for(newest, said)
 
 
 def newest() -> Recorder | None:

@@ -14,7 +14,8 @@ from typing import Final
 
 from ...context import Surroundings
 from ...run import Kind
-from .tracing import Node, find_configured, find_place, registry, scope
+from .nodes import Node, registry, scope
+from .places import find_configured, find_place
 
 MAX_FRAMES: Final = 40
 """How many frames above a call of an SDK are looked at."""
@@ -46,10 +47,10 @@ MODELS: Final = "langchain_core.language_models."
 
 def look() -> Surroundings | None:
     """Tell a call of an SDK, or a scope of the application's, which run of LangChain's it is in."""
-    if not registry.open:
+    if not len(registry):
         return None
     node = find_owner(sys._getframe(1))  # noqa: SLF001 - the documented way to walk the stack
-    if node is not None and node.account is not None:
+    if node is not None and node.run is not None:
         return Surroundings(owner=node, parent=node.place)
     above = find_enclosing()
     return None if above is None else Surroundings(parent=find_place(above))
@@ -72,7 +73,7 @@ def find_owner(frame: FrameType | None) -> Node | None:
         if name in MODEL_METHODS and _is_model(frame):
             run_id = getattr(frame.f_locals.get("run_manager"), "run_id", None)
             if run_id is not None:
-                return registry.open.get(run_id)
+                return registry.get(run_id)
         elif name in CALLBACK_METHODS and frame.f_globals.get("__name__") == CALLBACKS:
             return None
         frame = frame.f_back
@@ -94,5 +95,5 @@ def only_open(kind: Kind) -> Node | None:
     inside = scope.get()
     if inside is None or inside.kind != kind:
         return None
-    nodes = [node for run_id in inside.run_ids if (node := registry.open.get(run_id)) is not None]
+    nodes = [node for run_id in inside.run_ids if (node := registry.get(run_id)) is not None]
     return nodes[0] if len(nodes) == 1 else None

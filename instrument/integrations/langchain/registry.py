@@ -64,56 +64,68 @@ class Registry(Generic[AnyEntry]):
         self.clock = clock
         self.max_open = max_open
         self.max_closed = max_closed
-        self.open: dict[UUID, AnyEntry] = {}
-        self.closed: OrderedDict[UUID, AnyEntry] = OrderedDict()
+        # By the number in the id: hashing a UUID itself runs Python code, in which threads switch.
+        self._open: dict[int, AnyEntry] = {}
+        self._closed: OrderedDict[int, AnyEntry] = OrderedDict()
         self._swept = clock()
 
-    def find(self, run_id: UUID | None) -> AnyEntry | None:
+    def __len__(self) -> int:
+        """Count the open runs."""
+        return len(self._open)
+
+    def get(self, run_id: UUID) -> AnyEntry | None:
+        """Give the open run with this id."""
+        return self._open.get(run_id.int)
+
+    def find(self, run_id: UUID) -> AnyEntry | None:
         """Give the run with this id, open or ended lately."""
-        if run_id is None:
-            return None
-        return self.open.get(run_id) or self.closed.get(run_id)
+        return self._open.get(run_id.int) or self._closed.get(run_id.int)
+
+    def was_closed(self, run_id: UUID) -> bool:
+        """Say whether a run with this id has ended lately."""
+        return run_id.int in self._closed
 
     def add(self, run_id: UUID, entry: AnyEntry) -> bool:
         """Add a run that begins; False when another handler has done so already."""
-        return self.open.setdefault(run_id, entry) is entry
+        return self._open.setdefault(run_id.int, entry) is entry
 
     def close(self, run_id: UUID) -> AnyEntry | None:
         """Take a run out that ends; None when it is not open."""
-        entry = self.open.pop(run_id, None)
+        number = run_id.int
+        entry = self._open.pop(number, None)
         if entry is not None:
-            self.closed[run_id] = entry
-            if len(self.closed) > self.max_closed:
-                self.closed.popitem(last=False)
+            self._closed[number] = entry
+            if len(self._closed) > self.max_closed:
+                self._closed.popitem(last=False)
         return entry
 
     def condemn(self, cancelled: AnyEntry) -> None:
         """Give the open children of a cancelled run a last moment to end by themselves."""
         deadline = self.clock() + GRACE_SECONDS
-        for entry in tuple(self.open.values()):
+        for entry in tuple(self._open.values()):
             if entry.above is cancelled:
                 entry.deadline = deadline
 
     def overdue(self) -> list[UUID]:
         """List the open runs that will not end any more; looks once in `SWEEP_SECONDS`."""
         now = self.clock()
-        if now - self._swept < SWEEP_SECONDS and len(self.open) < self.max_open:
+        if now - self._swept < SWEEP_SECONDS and len(self._open) < self.max_open:
             return []
         self._swept = now
-        entries = tuple(self.open.items())
+        entries = tuple(self._open.items())
         surplus = entries[: self.max_open // 10] if len(entries) >= self.max_open else ()
         alive = _alive((entry for _, entry in entries), now - MAX_SECONDS)
         late = (
-            run_id
-            for run_id, entry in islice(entries, len(surplus), None)
+            number
+            for number, entry in islice(entries, len(surplus), None)
             if id(entry) not in alive or (entry.deadline is not None and entry.deadline < now)
         )
-        return [*(run_id for run_id, _ in surplus), *late]
+        return [UUID(int=number) for number in (*(number for number, _ in surplus), *late)]
 
     def clear(self) -> None:
         """Forget every run, as a forked child does: they are its parent's."""
-        self.open.clear()
-        self.closed.clear()
+        self._open.clear()
+        self._closed.clear()
 
 
 def _alive(entries: Iterable[Entry], since: float) -> set[int]:

@@ -1,0 +1,129 @@
+"""What is known of LangChain's open runs, and the one registry of them."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Final, final
+from uuid import UUID
+
+from ...context import UNBOUND, Bound, Place
+from ...recorder import LazyFacts, OpenRun, Recorder
+from ...run import Kind
+from ...snapshot import snapshot
+from .account import Account
+from .labels import NOBODY
+from .registry import Registry
+from .shots import Shot
+
+
+@final
+class Source:
+    """
+    A handler, as far as its runs depend on it: where they go, and whose they are.
+
+    Args:
+        recorder: Gives the recorder of the moment; None when tracing is off.
+        said: What the handler was made with.
+    """
+
+    __slots__ = ("recorder", "said")
+
+    def __init__(self, recorder: Callable[[], Recorder | None], said: Bound = UNBOUND) -> None:
+        self.recorder = recorder
+        self.said = UNBOUND if said == UNBOUND else said
+
+
+@final
+class Node:
+    """
+    A run that LangChain has begun.
+
+    Attributes:
+        above: The run that LangChain has it under.
+        agent: The mark of the agent that it belongs to.
+        who: For whom it is made, as LangChain says; `said` is what the handlers say.
+        around: What the application bound around it; `seen` is the part bound at this very moment.
+        run: The run, or None for one that LangChain hides: its children stand under `place`.
+        place: Where children stand: this run, or the nearest one above that is not hidden.
+        account: What is known of it; None when nothing is recorded, and after the end.
+    """
+
+    __slots__ = (
+        "_told",
+        "above",
+        "account",
+        "agent",
+        "around",
+        "begun",
+        "deadline",
+        "place",
+        "recorder",
+        "run",
+        "said",
+        "seen",
+        "who",
+    )
+
+    def __init__(self, recorder: Recorder, above: Node | None, begun: float) -> None:
+        self.recorder = recorder
+        self.above = above
+        self.begun = begun
+        self.run: OpenRun | None = None
+        self.place: Place | None = None
+        self.account: Account | None = None
+        self.agent: Any = None
+        self.deadline: float | None = None
+        self.who = NOBODY
+        self._told: Callable[[], Account | None] | None = None
+        self.said: Bound = UNBOUND
+        self.around: Bound = UNBOUND
+        self.seen: Bound = UNBOUND
+
+    def absorb(self, facts: LazyFacts, size_bytes: int) -> None:
+        """Take what the SDK saw of this very call, also a moment after the run has ended."""
+        account = self.account if self._told is None else self._told()
+        if account is not None:
+            account.absorbed.append(facts)
+            account.absorbed_bytes += size_bytes
+
+    def first_token(self) -> None:
+        """Note that a token came, the first of a stream."""
+        if self.run is not None and self.account is not None:
+            self.account.first_token = self.run.offset()
+
+    def announce(self, given: Shot | None, params: Any = None) -> None:
+        """Publish the run as open, with what it was given."""
+        run, account = self.run, self.account
+        if run is None or account is None:
+            return
+        account.given = given
+        if params:
+            account.params = snapshot(params)
+        run.announce(account.begun, account.size_bytes)
+
+    def end(self) -> None:
+        """End the run with what its account says, which from now on only the record holds."""
+        run, account, self.account = self.run, self.account, None
+        if run is not None and account is not None:
+            self._told = weakref.ref(account)
+            run.end(account.ended, size_bytes=account.size_bytes)
+
+
+@final
+class Scope:
+    """The runs of one kind that one call of LangChain's has begun."""
+
+    __slots__ = ("kind", "run_ids")
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.run_ids: list[UUID] = []
+
+
+scope: ContextVar[Scope | None] = ContextVar("instrument.langchain.scope", default=None)
+"""The call of LangChain's that encloses this code; set and reset in that one frame."""
+
+registry: Final[Registry[Node]] = Registry()
+"""All open runs of the process; a forked child has none."""

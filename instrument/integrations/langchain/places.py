@@ -1,0 +1,97 @@
+"""
+Where a run stands, and for whom it is made.
+
+Three things may enclose it: the run that LangChain names, the one that LangChain's own context
+variable names, and a block of the application's own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from ...context import UNBOUND, Bound, Place, bound, current, merge
+from ...recorder import OpenRun
+from .labels import NOBODY, Who, find_configurable, read_who
+from .nodes import Node, Source, registry
+
+
+def find_above(parent_run_id: UUID | None) -> Node | None:
+    """
+    Find the run above: the one that LangChain names, else the one that encloses this code.
+
+    The name may be LangSmith's own, or be lost where callbacks are given anew inside a chain.
+    """
+    named = None if parent_run_id is None else registry.find(parent_run_id)
+    return named or find_configured()
+
+
+def find_configured() -> Node | None:
+    """Find the open run of LangChain's that encloses this code."""
+    module = sys.modules.get("langchain_core.runnables.config")
+    variable = getattr(module, "var_child_runnable_config", None)
+    config = None if variable is None else variable.get()
+    callbacks = None if config is None else config.get("callbacks")
+    run_id = getattr(callbacks, "parent_run_id", None)
+    return None if run_id is None else registry.get(run_id)
+
+
+def find_place(above: Node | None) -> Place | None:
+    """
+    Choose between LangChain's run and the application's own: the inner one began later.
+
+    Both enclose this code, so one of them encloses the other.
+    """
+    own = current.get()
+    place = None if above is None else above.place
+    if place is None:
+        return own
+    if isinstance(own, OpenRun) and isinstance(place, OpenRun) and own.is_open:
+        return own if place.offset() > own.offset() else place
+    return place
+
+
+def identify(node: Node, run: OpenRun, metadata: Mapping[str, Any]) -> None:
+    """
+    Say for whom the run is made: LangChain's metadata, over it the handler's, over it the context.
+
+    What a run does not say, it has from the run above.
+    """
+    above, own = node.above, read_who(metadata)
+    node.seen = bound.get()
+    if above is None:
+        if own.user_id is None or own.thread_id is None:
+            own = fill(own, read_who(find_configurable()))
+        node.who, node.around = own, run.bound
+    else:
+        node.who = fill(own, above.who)
+        same = node.seen is above.seen
+        node.around = above.around if same else merge(above.around, node.seen)
+        if same and node.said is above.said and node.who == above.who and above.run is not None:
+            run.bound = above.run.bound
+            return
+    run.bound = _lay(node)
+
+
+def fill(who: Who, other: Who) -> Who:
+    """Take from *other* what *who* does not say."""
+    return Who(
+        who.user_id or other.user_id,
+        who.thread_id or other.thread_id,
+        who.user_props or other.user_props,
+    )
+
+
+def _lay(node: Node) -> Bound:
+    who = node.who
+    told = UNBOUND if who == NOBODY else Bound(who.user_id, who.user_props, who.thread_id)
+    return merge(merge(told, node.said), node.around)
+
+
+def adopt(node: Node, source: Source) -> None:
+    """Let another handler that sees the same run add what it was made with."""
+    if node.run is not None and source.said is not UNBOUND and source.said is not node.said:
+        node.said = merge(node.said, source.said)
+        node.run.bound = _lay(node)

@@ -29,6 +29,9 @@ _GZIP = 31  # zlib's window bits for a gzip frame, which has no time in it: same
 _LEAST_SECONDS = 0.001
 _MAX_CONNECTIONS = 16
 
+HOLD_SECONDS = 1.0
+"""How long a fork waits at most for the import of httpx, which happens once."""
+
 
 @final
 class Sender:
@@ -38,18 +41,20 @@ class Sender:
         self._bounds = bounds
         self._clock = clock
         self._lock = threading.Lock()
+        self._holders: set[int] = set()
         self._client: httpx.Client | None = None
         self._timer = Timer(clock)
         self._no_gzip: set[str] = set()
 
     def send(self, request: Request, deadline: float) -> Response | Failure:
         """Send *request* and read its reply, by *deadline* on the monotonic clock."""
+        client = self._connected()
         import httpx
 
         self._timer.deadline = deadline
         try:
             with untraced():
-                return self._exchange(request)
+                return self._exchange(client, request)
         except httpx.TransportError as error:
             return failure(error)
         except (httpx.InvalidURL, ValueError, TypeError) as error:
@@ -62,15 +67,29 @@ class Sender:
             with guard("close connections"):
                 client.close()
 
-    def _exchange(self, request: Request) -> Response:
-        client = self._connected()
+    def hold(self) -> None:
+        """
+        Before a fork, wait until no thread of ours is in the middle of importing httpx.
+
+        The child would have half of a module, and nobody to import the rest.
+        """
+        if self._lock.acquire(timeout=HOLD_SECONDS):
+            self._holders.add(threading.get_ident())
+
+    def release(self) -> None:
+        """After the fork, in the parent, let things go on."""
+        if threading.get_ident() in self._holders:
+            self._holders.discard(threading.get_ident())
+            self._lock.release()
+
+    def _exchange(self, client: httpx.Client, request: Request) -> Response:
         origin = request.url.partition("?")[0]
         is_plain = origin in self._no_gzip or len(request.body) <= self._bounds.gzip_bytes
         headers, body = packed(request, is_plain=is_plain)
         response = self._post(client, request, headers, body)
         if response.status == 415 and body is not request.body:
             self._no_gzip.add(origin)
-            return self._exchange(request)
+            return self._exchange(client, request)
         return response
 
     def _post(

@@ -115,6 +115,11 @@ class Transport:
     def rest(self) -> None:
         """Have no threads during a fork, if there is nothing to deliver; they come back by need."""
         self._worker.rest()
+        self._worker.desk.sender.hold()
+
+    def go_on(self) -> None:
+        """After a fork, in the parent, undo what `rest` did."""
+        self._worker.desk.sender.release()
 
     def renew(self) -> Worker:
         """Begin anew, as a forked child does; a transport that had ended stays so."""
@@ -167,7 +172,9 @@ def _follow_forks(transport: Transport) -> None:
     _followed.add(transport)
     if not _is_following and hasattr(os, "register_at_fork"):
         _is_following.append(True)
-        os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child
+        )
 
 
 def _before_fork() -> None:
@@ -177,6 +184,12 @@ def _before_fork() -> None:
 
 
 def _after_fork() -> None:
+    for transport in list(_followed):
+        with guard("go on after a fork"):
+            transport.go_on()
+
+
+def _in_child() -> None:
     for transport in list(_followed):
         with guard("begin anew after a fork"):
             transport.renew()

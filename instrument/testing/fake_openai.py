@@ -6,7 +6,8 @@ A fake OpenAI server at the wire, for tests and examples: no key, no network, no
         server.reply(text="Paris")
         client.chat.completions.create(model="gpt-4o-mini", messages=[...])
 
-Replies are taken from the script in order; when there is none left, the prompt itself decides.
+Replies are taken from the script in order; when there is none left, recorded runs answer
+(`replay`), or the prompt itself decides.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from .loopback import Ending, Loopback, Request, Response
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from .replay import Source, Tape
 
 ROUTE = "/chat/completions"
 AZURE_FIRST_CHUNK = {
@@ -49,6 +52,7 @@ class FakeOpenAI:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self._scripts: deque[Script] = deque()
+        self._tape: Tape | None = None
         self._numbers = itertools.count(1)
         self._server = Loopback(self._answer)
 
@@ -87,6 +91,25 @@ class FakeOpenAI:
             raise TypeError(f"reply() knows {known}, not {', '.join(sorted(unknown))}")
         self._scripts.append(script)
 
+    def replay(self, source: Source, *, strict: bool = False) -> None:
+        """
+        Answer from now on as recorded runs were answered; what `reply` said comes first still.
+
+        A request gets the answer of the run with its model and messages, else of the next run that
+        has not been played; when there is none, an error 400 that says so.
+
+        Args:
+            source: A store, a file of JSON lines, or runs, such as `capture` gives.
+            strict: Answer only requests whose model and messages were recorded.
+
+        Raises:
+            ValueError: There is no model call in it.
+            OSError: The file cannot be read.
+        """
+        from .replay import Tape
+
+        self._tape = Tape(source, strict=strict)
+
     def _answer(self, request: Request) -> Response:
         self.requests.append(request)
         number = next(self._numbers)
@@ -99,7 +122,7 @@ class FakeOpenAI:
         try:
             script = self._scripts.popleft()
         except IndexError:
-            script = improvise(asked)
+            script = improvise(asked) if self._tape is None else self._tape.script(asked)
         return answer(script, asked, number, azure="/openai/deployments/" in request.path)
 
 

@@ -27,7 +27,7 @@ SELECT {0} FROM runs WHERE {0} IS NOT NULL AND {0} LIKE ? ESCAPE '\'
 GROUP BY 1 ORDER BY max(started) DESC, 1 LIMIT ? OFFSET ?
 """
 _SUMS = """
-SELECT {0}, min(r.started), max(r.started), count(DISTINCT r.trace_id), count(*),
+SELECT {0}, min(r.started), max(r.started), sum(r.parent_id IS NULL), count(*),
     sum(r.status = 'error'), sum(r.status = 'open'), {1}
 FROM runs r WHERE {0} IN ({2}) GROUP BY 1
 """

@@ -163,7 +163,13 @@ class Overview:
 @final
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A user or a thread, and what its runs come to; tokens are None when none were counted."""
+    """
+    A user or a thread, and what its runs come to.
+
+    Attributes:
+        traces: How many of its runs are roots.
+        prompt_tokens: None when no provider sent a count; likewise *completion_tokens*.
+    """
 
     value: str
     first_at: datetime

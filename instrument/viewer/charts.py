@@ -114,7 +114,7 @@ def _all_tokens(totals: Totals) -> int | None:
 
 
 def _run_note(totals: Totals) -> str:
-    parts = [f"{words.number(totals.calls)} model calls"]
+    parts = [words.plural(totals.calls, "model call")]
     if totals.open:
         parts.append(f"{words.number(totals.open)} open")
     return " · ".join(parts)

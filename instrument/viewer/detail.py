@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..run import Run
+from ..store import StoreError
 from ..terminal.drawing import total
 from ..tree import Tree, status
 from . import conversation, facts, waterfall, words
@@ -26,10 +27,13 @@ def trace(source: Source, trace_id: str, run_id: str) -> View:
     """
     store = source.needed()
     after = store.latest()
-    tree = store.outline(trace_id, MAX_RUNS)
+    try:
+        tree = store.outline(trace_id, MAX_RUNS)
+        run = None if tree is None else store.run(run_id or _named(tree, trace_id))
+    except StoreError as error:  # the beginning of more than one id
+        raise NotFoundError(str(error)) from error
     if tree is None:
         raise NotFoundError("There is no such trace; it may have grown too old.")
-    run = store.run(run_id or _named(tree, trace_id))
     if run is None or run.trace_id != tree.id:
         raise NotFoundError("There is no such run in this trace.")
     runs = [row.run for row in tree.rows]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias, final
 
-from ..store import Field, Filters, Overview, Store
+from ..store import EVERYTHING, Field, Filters, Overview, Store, StoreError
 
 SLOTS = 48
 """Stretches of time in a chart, at most."""
@@ -76,6 +77,14 @@ class Source:
     def values(self, field: Field) -> list[str]:
         """Return the values of a field by name, at most a minute old."""
         return self._values(field, int(self.now().timestamp() // 60))
+
+    def warm(self) -> None:
+        """Add up what the first page shows before anybody asks for it."""
+        with suppress(StoreError):
+            store = self.store()
+            if store is not None:
+                self.overview(EVERYTHING, store.latest())
+                self.values("tag")
 
     def _read_overview(self, filters: Filters, _latest: int) -> Overview:
         return self.needed().overview(filters, SLOTS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any, final
 
 from ...context import Owner, current, lookouts, surroundings
@@ -65,15 +66,15 @@ class Call(OpenRun):
         "_body",
         "_chunks",
         "_error",
-        "_fed",
-        "_first",
+        "_first_sizes",
+        "_first_times",
         "_headers",
-        "_latest",
         "_owner",
         "_reader",
         "_reason",
         "_size",
         "_status",
+        "_times",
         "_url",
         "lost_bytes",
         "reading",
@@ -93,9 +94,10 @@ class Call(OpenRun):
         self._headers: Mapping[str, str] = _NO_HEADERS
         self._status: int | None = None
         self._chunks: list[bytes] = []
-        self._size = self._fed = 0
-        self._first: list[tuple[int, float]] = []  # arrivals of the chunks until the first feed
-        self._latest = self._first
+        self._size = 0  # of what is in _chunks
+        self._times: list[float] = []  # when they came, by the clock
+        self._first_times = self._times  # the same for those until the first feed, and
+        self._first_sizes: list[int] = []  # where each of them ends, counted on the worker
         self._asked: Asked | None = None
         self._reader: AnswerReader | None = None
         self._error: Error | None = None
@@ -126,7 +128,7 @@ class Call(OpenRun):
         """Take a body that the SDK has read at once."""
         self._chunks = [body]
         self._size = len(body)
-        self._latest.append((self._size, self._clock() - self._t0))
+        self._times.append(self._clock())
 
     def fail(self, error: BaseException) -> None:
         """End the run with what the application sees raised."""
@@ -141,14 +143,15 @@ class Call(OpenRun):
     def returned(self) -> None:
         """End the run, unless its answer is a stream that is still to come."""
         if not self.streaming:
-            self._settle(self._latest[-1][1] if self._latest else self.offset())
+            self._settle(self._times[-1] - self._t0 if self._times else self.offset())
 
     def watch(self, chunks: Iterator[bytes]) -> Generator[bytes, None, None]:
         """Pass the chunks of a stream on, keeping a reference to each."""
+        keep = self.keep
         try:
             self.reading = True
             for chunk in chunks:
-                self.keep(chunk)
+                keep(chunk)
                 yield chunk
                 self.reading = True
         except BaseException as error:
@@ -158,10 +161,11 @@ class Call(OpenRun):
 
     async def awatch(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         """Do what `watch` does, for an asynchronous stream."""
+        keep = self.keep
         try:
             self.reading = True
             async for chunk in chunks:
-                self.keep(chunk)
+                keep(chunk)
                 yield chunk
                 self.reading = True
         except BaseException as error:
@@ -172,17 +176,16 @@ class Call(OpenRun):
     def keep(self, chunk: bytes) -> None:
         """Keep a chunk and the moment it came; called for each, so it does next to nothing."""
         self.reading = False
-        self._size += len(chunk)
         self._chunks.append(chunk)
-        self._latest.append((self._size, self._clock() - self._t0))
-        if self._size - self._fed >= FEED_BYTES:
+        self._times.append(self._clock())
+        self._size += len(chunk)
+        if self._size >= FEED_BYTES:
             self._feed()
 
     def _feed(self) -> None:
         with _FEED:
-            chunks, self._chunks = self._chunks, []
-            size_bytes, self._fed = self._size - self._fed, self._size
-            self._latest = self._latest[-1:]
+            chunks, size_bytes = self._chunks, self._size
+            self._chunks, self._size, self._times = [], 0, self._times[-1:]
             if self.sampled:
                 self._recorder.publish(Feed(self, chunks, size_bytes))
 
@@ -208,7 +211,7 @@ class Call(OpenRun):
 
     def collected(self) -> None:
         """End a stream that nobody holds any more."""
-        self._stop("abandoned" if self._size else "never_read")
+        self._stop("abandoned" if self._times else "never_read")
 
     def _stop(self, reason: str) -> None:
         """End a stream; *reason* counts only if the bytes show that something is missing."""
@@ -221,7 +224,7 @@ class Call(OpenRun):
             unhook()
         if not self.discard():
             return
-        size_bytes = len(self._body) + self._size - self._fed
+        size_bytes = len(self._body) + self._size
         if self._owner is not None:
             self._owner.absorb(self.facts, size_bytes)
         elif self.sampled:
@@ -249,6 +252,7 @@ class Call(OpenRun):
     def read(self, chunks: list[bytes]) -> None:
         """Let the reader have the next bytes of the answer."""
         reader = self._answer_reader()
+        self._first_sizes = self._first_sizes or list(accumulate(map(len, chunks)))
         for chunk in chunks:
             reader.feed(chunk)
 
@@ -268,8 +272,8 @@ class Call(OpenRun):
         if self.lost_bytes:
             facts["partial"] = "queue_full"
         elif answered.complete:
-            if self._latest:
-                facts["duration"] = self._latest[-1][1]
+            if self._times:
+                facts["duration"] = self._times[-1] - self._t0
         else:
             facts["partial"] = self._reason
 
@@ -287,7 +291,8 @@ class Call(OpenRun):
     def _first_token(self, position: int | None) -> float | None:
         if position is None or not self.streaming:
             return None
-        return next((at for size, at in self._first if size >= position), None)
+        arrivals = zip(self._first_sizes, self._first_times, strict=False)
+        return next((at - self._t0 for size, at in arrivals if size >= position), None)
 
 
 def _error_said(answered: Answered, status: int | None) -> Error | None:

@@ -12,6 +12,7 @@ import contextlib
 import math
 import queue
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Any, TypeAlias, final
 
@@ -19,12 +20,14 @@ from ..exporters._base import Exporter, LocalExporter
 from ..guard import guard
 from ..recorder import Carried
 from ..run import Exchange, Feedback, Item, Run, Trace, UserEvent
+from .backlog import Backlog
 from .bounds import Bounds
 from .flush import Flush
 from .intake import Intake, tell
 from .lane import Lane
 from .pool import Job, Pool
 from .sender import Sender
+from .spool import SpoolOptions
 from .steps import Failure, Send
 
 Process: TypeAlias = Callable[[Item], "Item | None"]
@@ -54,6 +57,7 @@ class Desk:
     Args:
         process: What each item passes before any destination.
         own: Idents of the threads that are ours.
+        spool: Where on disk items lie too, if anywhere.
     """
 
     def __init__(
@@ -63,7 +67,10 @@ class Desk:
         bounds: Bounds,
         clock: Callable[[], float],
         own: set[int],
+        spool: SpoolOptions | None = None,
     ) -> None:
+        if spool is not None:
+            bounds = replace(bounds, max_age=spool.max_age)
         self.inbox: queue.SimpleQueue[Flush | Job | Word] = queue.SimpleQueue()
         self.intake = Intake(bounds, self._ring)
         share = bounds.lane_bytes(len(exporters))
@@ -81,6 +88,9 @@ class Desk:
         self._flushes: list[Flush] = []
         self._jobs: dict[Lane, Job] = {}
         self._first_lane = 0
+        self.backlog = None if spool is None else Backlog(spool, self.lanes, clock)
+        self._made: list[Item] = []
+        self._rung = False
 
     def _ring(self) -> None:
         self.inbox.put(Word.WAKE)
@@ -92,6 +102,8 @@ class Desk:
         if not is_mine():
             return
         now = self._clock()
+        if self.backlog is not None:
+            self._remark(self.backlog.tend(now))
         self._give_up(now)
         self._give_out(now)
         if not self._answer(self._clock()):  # whoever works here for an answer may leave then
@@ -100,21 +112,43 @@ class Desk:
     # Records
 
     def _read(self, is_mine: Callable[[], bool]) -> None:
+        if self._is_early() and not (self._rung or self._flushes):
+            return
+        self._rung = False
         for _ in range(RECORDS_PER_TURN):
             record = self._in_hand = self.intake.take()
             if record is None:
-                return
+                break
             made = make(record, self._process)
             if not is_mine():  # it took so long that somebody else has the work now
                 return
             self._deal(made)
             self._in_hand = None
             self.busy_since = self._clock()
+        self._deal_written(is_mine)
+
+    def _is_early(self) -> bool:
+        """Say whether what comes now may wait for more, to be written to disk with it."""
+        return self.backlog is not None and self._clock() < self.backlog.next_write
+
+    def _deal_written(self, is_mine: Callable[[], bool]) -> None:
+        """Have the items that were made on disk, and only then offer them to the lanes."""
+        if self.backlog is None or not self._made:
+            return
+        written = self.backlog.write(self._made)
+        if not is_mine():
+            return
+        self.backlog.deal(written)
+        self.intake.passed += len(self._made)
+        self._made = []
 
     def _deal(self, made: Item | str | None) -> None:
         """Offer an item to all lanes, or count why there is none."""
         if isinstance(made, str):
             self.intake.drop(made)
+            return
+        if made is not None and self.backlog is not None:
+            self._made.append(made)
             return
         if made is not None:
             now = self._clock()
@@ -189,12 +223,29 @@ class Desk:
             for lane, mark in zip(self.lanes, flush.marks, strict=True)
         )
 
+    def _remark(self, fed: Sequence[Lane]) -> None:
+        """Have who waits for a delivery wait for what these lanes have read back from disk, too."""
+        for flush in self._flushes if fed else ():
+            if flush.marks is not None:
+                flush.marks = [
+                    lane.mark() if lane in fed else mark
+                    for lane, mark in zip(self.lanes, flush.marks, strict=True)
+                ]
+                for lane in fed:
+                    lane.urge(lane.mark())
+
     # Sleep
 
     def _wait(self) -> None:
         """Sleep until something is due or somebody rings, and hear what there is to hear."""
         patience = self._patience(self._clock())
-        if self.intake.arm(idle=patience > self._bounds.flush_interval):
+        is_idle = patience > self._bounds.flush_interval
+        if self.backlog is not None:
+            is_idle = not self._is_early()
+            if not is_idle:
+                patience = min(patience, max(0.0, self.backlog.next_write - self._clock()))
+        self._rung = self.intake.arm(idle=is_idle)
+        if self._rung:
             patience = 0.0
         self.busy_since = math.inf
         try:
@@ -218,7 +269,9 @@ class Desk:
             if self._jobs.get(message.lane) is message:
                 del self._jobs[message.lane]
                 message.lane.done(message.outcome, self._clock())
-        elif message is Word.REST:
+        elif message is Word.WAKE:
+            self._rung = True
+        else:
             self.wants_rest = not (self._jobs or self._flushes or len(self.intake))
 
     def _patience(self, now: float) -> float:
@@ -230,6 +283,8 @@ class Desk:
         times += [lane.trees.due() for lane in self.lanes if lane.trees is not None]
         if self.pool.has_room:
             times += [lane.due() for lane in self.lanes]
+        if self.backlog is not None:
+            times.append(self.backlog.due())
         return max(0.0, min(times, default=math.inf) - now)
 
     # The end, and the counts
@@ -240,17 +295,25 @@ class Desk:
         stuck = {job.lane for job in self._jobs.values() if job.claim()}
         self._jobs.clear()
         self.lose_in_hand()
+        self._deal_written(lambda: True)
         self.intake.abandon("exit")
         for lane in self.lanes:
             lane.abandon("exit")
             if isinstance(lane.exporter, LocalExporter) and lane not in stuck:
                 with guard(f"close {lane.name}"):
                     lane.exporter.close()
+        if self.backlog is not None:
+            self.backlog.close()
         self.pool.close()
         self.sender.close()
         self.is_finished = True  # last: whoever waits for it reads the counts then
         for flush in self._flushes:
             flush.done.set()
+
+    def forget(self) -> None:
+        """In a forked child: let go of what is the parent's."""
+        if self.backlog is not None:
+            self.backlog.forget()
 
     def totals(self) -> tuple[int, int, int]:
         """Give how much was delivered, waits, and was dropped: all lanes and the intake."""
@@ -265,7 +328,8 @@ class Desk:
         for lane in self.lanes:
             name = lane.name if lane.name not in lanes else f"{lane.name}-{len(lanes)}"
             lanes[name] = lane.as_dict()
-        return {"intake": self.intake.as_dict(), "lanes": lanes}
+        spool = {} if self.backlog is None else {"spool": self.backlog.as_dict()}
+        return {"intake": self.intake.as_dict(), "lanes": lanes, **spool}
 
 
 def make(record: Carried, process: Process) -> Item | str | None:

@@ -7,7 +7,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import NamedTuple, TypeAlias, final
 
 from . import segment
 from .folder import unlock
@@ -133,3 +133,19 @@ class Held:
                 unlock(fd)
         with contextlib.suppress(OSError):
             os.close(fd)
+
+
+class Place(NamedTuple):
+    """Where an item lies."""
+
+    file: Held
+    offset: int
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether it would outlive this process."""
+        return self.file.is_alive
+
+
+Places: TypeAlias = "tuple[Place, ...]"
+"""Where an item lies on disk: nowhere, at one place, or, for a tree, at one for each run."""

@@ -20,15 +20,16 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, final
 
 from ..exporters._base import Encoded, Exporter, HttpExporter, Response, Verdict
 from ..guard import guard, notices
 from ..run import Item, Run
 from .bounds import Bounds
+from .held import Place, Places
 from .ledger import Ledger
-from .parcel import Parcel, Trial
+from .parcel import Entry, Parcel, Trial
 from .policy import action, backoff, retry_after
 from .shelf import Shelf, Started
 from .steps import Encode, Outcome, Reply, Send, Step, Write, Written
@@ -68,7 +69,7 @@ class Lane:
         self.trees: Trees | None = None
         if exporter.whole_traces:
             max_bytes //= 2
-            self.trees = Trees(bounds, max_bytes, self._refuse)
+            self.trees = Trees(bounds, max_bytes, self._lose_runs)
         self._http = isinstance(exporter, HttpExporter)
         self._bounds = bounds
         self._chance = chance
@@ -81,31 +82,59 @@ class Lane:
         self._not_before = -math.inf
         self._urged = 0
         self._leaving = False
+        self.settled: list[Place] = []
+        self.left: list[Place] = []
 
     # What comes in
 
     def offer(self, item: Item, now: float) -> None:
         """Take *item*, if the exporter has a use for it."""
+        if self.wants(item):
+            self.put(item, now)
+
+    def wants(self, item: Item) -> bool:
+        """Say whether there is a use for *item*; an exporter of trees is asked about those alone."""
         if self.trees is not None and isinstance(item, Run):
-            trace = None if item.duration is None else self.trees.add(item, now)
-            if trace is None:
-                return
-            item = trace
+            return item.duration is not None
+        return self._asks(item)
+
+    def _asks(self, item: Item) -> bool:
         wanted = None
         with guard(f"ask {self.name} whether it wants an item"):
             wanted = self.exporter.wants(item)
         if wanted is None:
             self._refuse("exporter_error", 1)
-        elif wanted:
-            self._accept(item, now)
+        return bool(wanted)
 
-    def _accept(self, item: Item, now: float) -> None:
-        if self._shelf.replace(item):
-            self.ledger.merge()
-        else:
-            self._shelf.put(item, now)
+    def put(self, item: Item, now: float, places: Places = ()) -> None:
+        """Take *item*, which is wanted; *places* is where it lies on disk."""
+        if self.trees is not None and isinstance(item, Run):
+            trace = self.trees.add(item, now, places)
+            if trace is None:
+                return
+            item, places = trace, self.trees.places
+            if not self._asks(item):
+                self.settled.extend(places)
+                return
+        self._accept(item, now, places)
+
+    def _accept(self, item: Item, now: float, places: Places) -> None:
+        replaced = self._shelf.replace(item)
+        if replaced is None:
+            self._shelf.put(item, now, places)
             self.ledger.accept()
-        self._drop("queue_full", self._shelf.make_room(self.ledger.queued))
+        else:
+            self.settled.extend(replaced.places)
+            replaced.places = places
+            self.ledger.merge()
+        # A tree whose runs came back one by one would not be one any more.
+        self._leave("queue_full", self._shelf.make_room(self.ledger.queued), self.trees is None)
+
+    def room(self) -> int:
+        """Say how many items may be read back from disk: until half of the lane is taken."""
+        held = 0 if self.trees is None else self.trees.held
+        most = self._bounds.queue_events // 2 if self._shelf.is_light else 0
+        return max(0, most - self.ledger.queued - held)
 
     # What is to be done, and when
 
@@ -161,19 +190,19 @@ class Lane:
     def expire(self, now: float) -> None:
         """Drop what has waited too long."""
         oldest = now - self._bounds.max_age
-        self._drop("expired", self._shelf.expire(oldest))
+        self._lose("expired", self._shelf.expire(oldest))
         if self.trees is not None:
             self.trees.expire(now)
         if self._flight is None:
             while self._work and all(entry.since < oldest for entry in self._work[0].entries):
-                self._drop("expired", len(self._work.popleft().entries))
+                self._lose("expired", self._work.popleft().entries)
 
     def abandon(self, reason: str) -> None:
-        """Drop everything; what is under way has no consequence any more."""
-        count = sum(len(parcel.entries) for parcel in self._parcels())
+        """Drop all that is not on disk; what is under way has no consequence any more."""
+        entries = [entry for parcel in self._parcels() for entry in parcel.entries]
         self._flight = None
         self._work.clear()
-        self._drop(reason, count + self._shelf.clear())
+        self._leave(reason, [*entries, *self._shelf.clear()], True)
         if self.trees is not None:
             self.trees.abandon(reason)
 
@@ -213,14 +242,16 @@ class Lane:
         """Put the requests in the place of what they carry."""
         parcels, left = parcel.packed(encoded)
         self._work.extendleft(reversed(parcels))
-        self._drop("exporter_error", left - self._drop_by_reason(encoded.dropped, left))
+        self._over(left)
+        count = len(left)
+        self._drop("exporter_error", count - self._drop_by_reason(encoded.dropped, count))
 
     def _not_encoded(self, parcel: Parcel) -> None:
         """Find the item that the exporter fails on."""
         if len(parcel.entries) > 1:
             self._work.extendleft(reversed(parcel.halves(parcel.trial)))
         else:
-            self._drop("exporter_error", len(parcel.entries))
+            self._lose("exporter_error", parcel.entries)
 
     def _replied(self, parcel: Parcel, reply: Reply, now: float) -> None:
         if reply.verdict is not None:
@@ -252,6 +283,7 @@ class Lane:
         over = [entry for entry in parcel.entries if id(entry.item) not in wanted_again]
         dropped = self._drop_by_reason(verdict.dropped, len(over))
         self.ledger.deliver(len(over) - dropped)
+        self._over(over)
         if parcel.trial is not None and len(over) > dropped:
             parcel.trial.accepted = True
         self._started.update(over, sure=not dropped)
@@ -275,7 +307,7 @@ class Lane:
             self._shelf.narrow(parcel.size_bytes // 2)
             self._work.extendleft(reversed(parcel.halves(parcel.trial)))
         else:
-            self._drop("too_large", len(parcel.entries))
+            self._lose("too_large", parcel.entries)
 
     def _refused(self, parcel: Parcel, said: str, now: float) -> None:
         """Find the item that the backend refuses, unless it refuses them all."""
@@ -284,13 +316,13 @@ class Lane:
         if len(parcel.entries) > 1:
             self._work.extendleft(reversed(parcel.halves(trial)))
             return
-        self._drop("rejected", len(parcel.entries))
+        self._lose("rejected", parcel.entries)
         trial.refused += 1
         if trial.refused < MAX_LONE_REFUSALS or trial.accepted:
             return
         rest = [each for each in self._work if each.trial is trial]
         self._work = deque(each for each in self._work if each.trial is not trial)
-        self._drop("rejected", sum(len(each.entries) for each in rest))
+        self._lose("rejected", [entry for each in rest for entry in each.entries])
         self._failures = max(self._failures + 1, self._bounds.breaker_failures)
         self._wait(now, None)
 
@@ -353,6 +385,33 @@ class Lane:
         if count > 0:
             self.ledger.drop(reason, count)
             self._say_lost(reason)
+
+    def _lose(self, reason: str, entries: Sequence[Entry]) -> None:
+        """Drop entries for good."""
+        self._over(entries)
+        self._drop(reason, len(entries))
+
+    def _leave(self, reason: str, entries: Sequence[Entry], may_wait: bool) -> None:
+        """Let entries out of memory: those on disk may wait there, the others are lost."""
+        waiting = [entry for entry in entries if may_wait and entry.is_safe]
+        places = [place for entry in waiting for place in entry.places]
+        self.left += places
+        self.ledger.spool(len(waiting), len(places))
+        self._lose(reason, [entry for entry in entries if not (may_wait and entry.is_safe)])
+
+    def _over(self, entries: Iterable[Entry]) -> None:
+        """Nobody needs these entries any more."""
+        for entry in entries:
+            self.settled.extend(entry.places)
+
+    def _lose_runs(self, reason: str, count: int, places: Places) -> None:
+        """Drop runs of a tree, but for those on disk when the transport ends."""
+        safe = [place for place in places if place.is_safe] if reason == "exit" else []
+        self.left += safe
+        self.ledger.spool(0, len(safe))
+        self.settled.extend(() if safe else places)
+        if count > len(safe):
+            self._refuse(reason, count - len(safe))
 
     def _refuse(self, reason: str, count: int) -> None:
         """Drop what never waited."""

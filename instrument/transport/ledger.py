@@ -1,5 +1,7 @@
 """
-Keep count: accepted = delivered + queued + dropped (by reason), at every moment.
+Keep count: accepted = delivered + queued + spooled + dropped (by reason), at every moment.
+
+What is spooled lies on disk and not in memory; what lies in both is queued.
 
 An ended run that takes the place of its own open one, which still waited, is one item and not two:
 it is `merged`, which stands beside the equation and not in it.
@@ -22,6 +24,7 @@ class Ledger:
         self.accepted = 0
         self.delivered = 0
         self.queued = 0
+        self.spooled = 0
         self.merged = 0
         self.retried = 0
         self.dropped: Counter[str] = Counter()
@@ -55,10 +58,29 @@ class Ledger:
             self.accepted += count
             self.dropped[reason] += count
 
+    def spool(self, items: int, places: int) -> None:
+        """So many waiting items, at so many places, lie on disk alone; a tree is several there."""
+        with self._lock:
+            self.accepted += places - items
+            self.queued -= items
+            self.spooled += places
+
+    def adopt(self, count: int) -> None:
+        """So many items have been found on disk; a negative number of them is taken from there."""
+        with self._lock:
+            self.accepted += count
+            self.spooled += count
+
+    def lose(self, reason: str, count: int) -> None:
+        """So many items are lost that lay on disk alone."""
+        with self._lock:
+            self.dropped[reason] += count
+            self.spooled -= count
+
     def totals(self) -> tuple[int, int, int]:
         """Give how many were delivered, wait, and were dropped."""
         with self._lock:
-            return self.delivered, self.queued, self.dropped.total()
+            return self.delivered, self.queued + self.spooled, self.dropped.total()
 
     def as_dict(self) -> dict[str, Any]:
         """Copy the counts, all of one moment."""
@@ -67,6 +89,7 @@ class Ledger:
                 "accepted": self.accepted,
                 "delivered": self.delivered,
                 "queued": self.queued,
+                "spooled": self.spooled,
                 "dropped": dict(self.dropped),
                 "merged": self.merged,
                 "retried": self.retried,

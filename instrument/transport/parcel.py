@@ -11,6 +11,7 @@ import orjson
 
 from ..exporters._base import Encoded, Request
 from ..run import Exchange, Feedback, Item, Run, Trace, UserEvent
+from .held import Places
 
 ITEM_BYTES = 1024
 """What an item weighs beside its texts, in bytes."""
@@ -26,12 +27,19 @@ class Entry:
         size_bytes: What it weighs in memory, about.
         number: Its place in the order of the lane.
         since: When the lane took it, by the monotonic clock.
+        places: Where it lies on disk too.
     """
 
     item: Item
     size_bytes: int
     number: int
     since: float
+    places: Places = ()
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether it would outlive this process."""
+        return bool(self.places) and all(place.is_safe for place in self.places)
 
 
 @final
@@ -71,8 +79,8 @@ class Parcel:
         parts = urlsplit(self.request.url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
-    def packed(self, encoded: Encoded) -> tuple[list[Parcel], int]:
-        """Make a parcel of each request; give also how many entries are in none of them."""
+    def packed(self, encoded: Encoded) -> tuple[list[Parcel], list[Entry]]:
+        """Make a parcel of each request; give also the entries that are in none of them."""
         entries: dict[int, list[Entry]] = {}
         for entry in reversed(self.entries):
             entries.setdefault(id(entry.item), []).append(entry)
@@ -81,7 +89,7 @@ class Parcel:
             own = [entries[id(item)].pop() for item in request.items if entries.get(id(item))]
             if own or not request.items:
                 parcels.append(Parcel(own, request, self.trial))
-        return parcels, sum(len(same) for same in entries.values())
+        return parcels, [entry for same in entries.values() for entry in same]
 
     def halves(self, trial: Trial | None) -> tuple[Parcel, Parcel]:
         """Cut it in two that are still to be encoded."""

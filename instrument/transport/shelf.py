@@ -10,6 +10,7 @@ from typing import final
 from ..exporters._base import Limits
 from ..run import Item, Run
 from .bounds import Bounds
+from .held import Places
 from .parcel import Entry, weigh
 
 _WIDEN = 1.02
@@ -37,26 +38,26 @@ class Shelf:
         self._batch_bytes = self._most_batch_bytes
         self.newest = 0
 
-    def put(self, item: Item, now: float) -> None:
+    def put(self, item: Item, now: float, places: Places = ()) -> None:
         """Take an item, as the newest."""
         self.newest += 1
-        entry = Entry(item, weigh(item), self.newest, now)
+        entry = Entry(item, weigh(item), self.newest, now, places)
         self._entries.append(entry)
         self._bytes += entry.size_bytes
         if isinstance(item, Run) and item.duration is None:
             self._open[item.id] = entry
 
-    def replace(self, item: Item) -> bool:
-        """Put an ended run in the place of its open one, if that waits here; say whether it did."""
+    def replace(self, item: Item) -> Entry | None:
+        """Put an ended run in the place of its open one, if that waits here; give its entry."""
         if not isinstance(item, Run) or item.duration is None:
-            return False
+            return None
         entry = self._open.pop(item.id, None)
         if entry is None:
-            return False
+            return None
         size = weigh(item)
         self._bytes += size - entry.size_bytes
         entry.item, entry.size_bytes = item, size
-        return True
+        return entry
 
     def due(self, urged: int) -> float:
         """Say when the next batch is: at once when it is full or *urged*, else when its time is."""
@@ -87,27 +88,30 @@ class Shelf:
         """Say whether an item up to *mark* waits."""
         return bool(self._entries) and self._entries[0].number <= mark
 
-    def make_room(self, in_lane: int) -> int:
-        """Drop the oldest until all is within bounds; the lane holds so many items in all."""
-        dropped = 0
+    @property
+    def is_light(self) -> bool:
+        """Whether less than half of what may wait here does, by weight."""
+        return self._bytes < self._max_bytes // 2
+
+    def make_room(self, in_lane: int) -> list[Entry]:
+        """Give away the oldest until all is within bounds; the lane holds so many items in all."""
+        dropped: list[Entry] = []
         while len(self._entries) > 1 and (
-            in_lane - dropped > self._bounds.queue_events or self._bytes > self._max_bytes
+            in_lane - len(dropped) > self._bounds.queue_events or self._bytes > self._max_bytes
         ):
-            self._pop()
-            dropped += 1
+            dropped.append(self._pop())
         return dropped
 
-    def expire(self, oldest: float) -> int:
-        """Drop what was taken before *oldest*; give how many."""
-        dropped = 0
+    def expire(self, oldest: float) -> list[Entry]:
+        """Give away what was taken before *oldest*."""
+        dropped: list[Entry] = []
         while self._entries and self._entries[0].since < oldest:
-            self._pop()
-            dropped += 1
+            dropped.append(self._pop())
         return dropped
 
-    def clear(self) -> int:
-        """Drop everything; give how many."""
-        dropped = len(self._entries)
+    def clear(self) -> list[Entry]:
+        """Give away everything."""
+        dropped = list(self._entries)
         self._entries.clear()
         self._open.clear()
         self._bytes = 0

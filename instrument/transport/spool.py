@@ -16,12 +16,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 from ..guard import notices
 from . import segment
 from .folder import Folder, Listed, Lock, NoLocksError, try_lock
-from .held import Held
+from .held import Held, Place
 
 Sync: TypeAlias = Literal["none", "batch", "interval"]
 Framed: TypeAlias = "tuple[tuple[str, ...], bytes]"
@@ -67,18 +67,6 @@ class SpoolOptions:
     adopt_bytes: int = 8 * MIB
     scan_interval: float = 30.0
     retry_interval: float = 5.0
-
-
-class Place(NamedTuple):
-    """Where an item lies."""
-
-    file: Held
-    offset: int
-
-    @property
-    def is_safe(self) -> bool:
-        """Whether it would outlive this process."""
-        return self.file.is_alive
 
 
 @final

@@ -16,6 +16,8 @@ from ..run import Item
 from .bounds import Bounds
 from .desk import Process
 from .flush import Flush, Flushed
+from .folder import Folder
+from .spool import SpoolOptions
 from .worker import Worker
 
 GRACE_SECONDS = 0.25
@@ -43,6 +45,7 @@ class Transport:
         process: Called on the worker with each item, before any destination; returns what may
             leave, None for nothing. When it raises, the item is dropped.
         clock: Monotonic seconds.
+        spool: Where on disk items lie as well, so that they outlive the process; None for nowhere.
     """
 
     def __init__(
@@ -52,13 +55,20 @@ class Transport:
         process: Process = keep,
         bounds: Bounds | None = None,
         clock: Callable[[], float] = time.monotonic,
+        spool: SpoolOptions | None = None,
     ) -> None:
         self._exporters = tuple(exporters)
         self._process = process
         self._bounds = bounds or Bounds()
         self._clock = clock
+        self._spool = spool
         self._worker = self._hire()
         _follow_forks(self)
+
+    def wake(self) -> None:
+        """Begin to deliver what other processes have left on disk, if there is anything."""
+        if self._spool is not None and Folder(self._spool.path).listing():
+            self._current().start()
 
     def publish(self, record: Carried) -> None:
         """Take *record*. Never blocks and never raises; may be called again while it runs."""
@@ -90,7 +100,7 @@ class Transport:
 
     def shutdown(self, timeout: float | None = None) -> Flushed:
         """
-        Deliver what there is and end; what is left is dropped, counted as `exit`.
+        Deliver what there is and end; what is left is dropped, counted as `exit`, or stays on disk.
 
         A second call does nothing. What is published afterwards is counted as `after_shutdown`.
 
@@ -106,9 +116,10 @@ class Transport:
 
         Returns:
             `intake`: accepted = passed + queued + dropped (by reason), in records. `lanes`: for
-            each exporter, accepted = delivered + queued + dropped (by reason), in items; an ended
-            run that overtook its own open one is one item, counted in `merged`; `held` are runs
-            that wait for the root of their tree; `retried` counts requests.
+            each exporter, accepted = delivered + queued + spooled + dropped (by reason), in items;
+            `spooled` are on disk and not in memory; an ended run that overtook its own open one is
+            one item, counted in `merged`; `held` are runs that wait for the root of their tree;
+            `retried` counts requests. `spool`: the files of this process, if there is a spool.
         """
         return self._current().desk.as_dict()
 
@@ -124,13 +135,14 @@ class Transport:
     def renew(self) -> Worker:
         """Begin anew, as a forked child does; a transport that had ended stays so."""
         is_closed = self._worker.is_closed
+        self._worker.desk.forget()
         worker = self._hire()
         worker.is_closed = worker.desk.is_finished = is_closed
         self._worker = worker
         return worker
 
     def _hire(self) -> Worker:
-        return Worker(self._exporters, self._process, self._bounds, self._clock)
+        return Worker(self._exporters, self._process, self._bounds, self._clock, self._spool)
 
     def _current(self) -> Worker:
         worker = self._worker
@@ -141,7 +153,7 @@ class Transport:
         delivered, pending, dropped = worker.desk.totals()
         if worker.desk.is_finished or threading.get_ident() in worker.own:
             return Flushed(0, pending, 0)
-        if pending or is_final:
+        if pending or is_final or self._spool is not None:
             flush = Flush(self._clock() + timeout, is_final)
             worker.is_closed = worker.is_closed or is_final
             self._await(worker, flush)

@@ -9,6 +9,7 @@ from typing import final
 
 from ..run import Run, Trace
 from .bounds import Bounds
+from .held import Place, Places
 from .parcel import weigh
 
 
@@ -18,6 +19,7 @@ class _Tree:
     since: float
     runs: list[Run] = field(default_factory=list)
     size_bytes: int = 0
+    places: list[Place] = field(default_factory=list)
 
 
 @final
@@ -27,10 +29,16 @@ class Trees:
 
     Args:
         lose: Told how many runs were dropped, and why: `tree_expired` when the root did not end in
-            time, `queue_full` when there was no room, `late` when it had ended before them.
+            time, `queue_full` when there was no room, `late` when it had ended before them; and
+            where they lie on disk.
+
+    Attributes:
+        places: Where the runs of the tree lie that `add` gave last.
     """
 
-    def __init__(self, bounds: Bounds, max_bytes: int, lose: Callable[[str, int], None]) -> None:
+    def __init__(
+        self, bounds: Bounds, max_bytes: int, lose: Callable[[str, int, Places], None]
+    ) -> None:
         self._bounds = bounds
         self._max_bytes = max_bytes
         self._lose = lose
@@ -38,17 +46,19 @@ class Trees:
         self._complete: OrderedDict[str, None] = OrderedDict()
         self._bytes = 0
         self.held = 0
+        self.places: Places = ()
 
-    def add(self, run: Run, now: float) -> Trace | None:
+    def add(self, run: Run, now: float, places: Places = ()) -> Trace | None:
         """Take an ended run; give its whole tree when it is the root."""
         if run.trace_id in self._complete:
-            self._lose("late", 1)
+            self._lose("late", 1, places)
             return None
         if run.parent_id is None:
             tree = self._remove(run.trace_id)
             self._remember(run.trace_id)
+            self.places = (*tree.places, *places)
             return Trace([*tree.runs, run])
-        self._hold(run, now)
+        self._hold(run, now, places)
         return None
 
     def due(self) -> float:
@@ -67,10 +77,11 @@ class Trees:
         while self._growing:
             self._evict(reason)
 
-    def _hold(self, run: Run, now: float) -> None:
+    def _hold(self, run: Run, now: float, places: Places) -> None:
         tree = self._growing.setdefault(run.trace_id, _Tree(now))
         size = weigh(run)
         tree.runs.append(run)
+        tree.places += places
         tree.size_bytes += size
         self._bytes += size
         self.held += 1
@@ -88,7 +99,8 @@ class Trees:
         )
 
     def _evict(self, reason: str) -> None:
-        self._lose(reason, len(self._remove(next(iter(self._growing))).runs))
+        tree = self._remove(next(iter(self._growing)))
+        self._lose(reason, len(tree.runs), tuple(tree.places))
 
     def _remove(self, trace_id: str) -> _Tree:
         tree = self._growing.pop(trace_id, None) or _Tree(0.0)

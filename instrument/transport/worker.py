@@ -19,6 +19,7 @@ from ..guard import guard, notices
 from .bounds import Bounds
 from .desk import Desk, Process, Word
 from .flush import Flush
+from .spool import SpoolOptions
 
 RESTART_SECONDS = 1.0
 """How long after a thread could not be started, or seemed stuck, the next look at it is."""
@@ -43,10 +44,11 @@ class Worker:
         process: Process,
         bounds: Bounds,
         clock: Callable[[], float],
+        spool: SpoolOptions | None = None,
     ) -> None:
         self.pid = os.getpid()
         self.own: set[int] = set()
-        self.desk = Desk(exporters, process, bounds, clock, self.own)
+        self.desk = Desk(exporters, process, bounds, clock, self.own, spool)
         self.is_running = False
         self.is_closed = False
         self._clock = clock

@@ -41,6 +41,7 @@ def test_delivery(transport):
         "accepted": 1000,
         "delivered": 1000,
         "queued": 0,
+        "spooled": 0,
         "dropped": {},
         "merged": 0,
         "retried": 0,

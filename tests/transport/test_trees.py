@@ -14,7 +14,7 @@ from tests.transport.fakes import run
 def forest(max_bytes: int = 10**7, **bounds: Any) -> tuple[Trees, Counter[str]]:
     lost: Counter[str] = Counter()
 
-    def lose(reason: str, count: int) -> None:
+    def lose(reason: str, count: int, places: object) -> None:
         lost[reason] += count
 
     return Trees(Bounds(**bounds), max_bytes, lose), lost

@@ -1,0 +1,140 @@
+"""
+What the lanes have on disk: written before they get it, read back when they have room.
+
+An item that a lane holds lies in a file as well, until the lane says that it is settled. One that
+has no room in memory any more, or that a process left which is gone, lies in a file alone and is
+put into its lane again in time. Used by the thread that works at the desk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, final
+
+from .. import codec
+from ..guard import guard
+from ..run import Item, Trace
+from .held import Place
+from .lane import Lane
+from .spool import ADOPTED, MIB, Spool, SpoolOptions
+
+ITEMS_PER_TURN = 256
+"""Items that are read back for a lane before the others are looked after again."""
+
+Written: TypeAlias = "tuple[Item, tuple[str, ...], Place | None]"
+"""An item, the lanes that want it, and where it lies on disk."""
+
+
+@final
+class Backlog:
+    """
+    The spool of one process, and its lanes by name.
+
+    Attributes:
+        next_write: When what has come since is to be written, by the monotonic clock.
+    """
+
+    def __init__(
+        self, options: SpoolOptions, lanes: Sequence[Lane], clock: Callable[[], float]
+    ) -> None:
+        self.next_write = clock()
+        self._lanes = {lane.name: lane for lane in lanes}
+        self._spool = Spool(options, self._lanes, self._book, clock=clock)
+        self._window = options.window
+        self._clock = clock
+
+    def write(self, items: Sequence[Item]) -> list[Written]:
+        """Write items for all lanes that want them."""
+        wanted = [(item, self._wanted_by(item)) for item in items]
+        bodies = [written_down(item) if names else None for item, names in wanted]
+        batch = [
+            (names, body)
+            for (_, names), body in zip(wanted, bodies, strict=True)
+            if body is not None
+        ]
+        places: Sequence[Place | None] = [None] * len(batch)
+        with guard("write to the spool"):
+            places = self._spool.append(batch)
+        self.next_write = self._clock() + self._window
+        at = iter(places)
+        return [
+            (item, names, None if body is None else next(at))
+            for (item, names), body in zip(wanted, bodies, strict=True)
+        ]
+
+    def _wanted_by(self, item: Item) -> tuple[str, ...]:
+        return tuple([name for name, lane in self._lanes.items() if lane.wants(item)])
+
+    def deal(self, written: Sequence[Written]) -> None:
+        """Give items to the lanes that want them."""
+        now = self._clock()
+        for item, names, place in written:
+            for name in names:
+                with guard(f"offer an item to {name}"):
+                    self._lanes[name].put(item, now, () if place is None else (place,))
+
+    def tend(self, now: float) -> list[Lane]:
+        """Do what is due on disk; give the lanes for which something was read back."""
+        self._collect()
+        with guard("tend the spool"):
+            self._spool.tend()
+        return [lane for name, lane in self._lanes.items() if self._read_back(name, lane, now)]
+
+    def due(self) -> float:
+        """Say when `tend` has something to do that no lane asks for."""
+        return self._spool.due()
+
+    def _collect(self) -> None:
+        """Hear from the lanes what they need no more, and what has left their memory."""
+        for name, lane in self._lanes.items():
+            if lane.settled:
+                settled, lane.settled = lane.settled, []
+                self._spool.settle(name, settled)
+            if lane.left:
+                left, lane.left = lane.left, []
+                self._spool.leave(name, left)
+
+    def _read_back(self, name: str, lane: Lane, now: float) -> bool:
+        room = min(lane.room(), ITEMS_PER_TURN) if self._spool.waits(name) else 0
+        for place, body in self._spool.take(name, room, MIB) if room else ():
+            item: Item | None = None
+            with guard("read an item from the spool"):
+                item = codec.decode(body)
+            lane.ledger.adopt(-1)
+            if item is None:
+                lane.ledger.refuse("spool_corrupt")
+                lane.settled.append(place)
+            else:
+                lane.put(item, now, (place,))
+        return room > 0
+
+    def _book(self, name: str, what: str, count: int) -> None:
+        """Note in a lane's ledger what became of items that lay on disk alone."""
+        ledger = self._lanes[name].ledger
+        if what == ADOPTED:
+            ledger.adopt(count)
+        else:
+            ledger.lose(what, count)
+
+    def close(self) -> None:
+        """Leave to the next process what the lanes have not settled."""
+        self._collect()
+        with guard("close the spool"):
+            self._spool.close()
+
+    def forget(self) -> None:
+        """In a forked child: let go of the parent's files."""
+        self._spool.forget()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Copy the spool's counts."""
+        return self._spool.as_dict()
+
+
+def written_down(item: Item) -> bytes | None:
+    """Write an item as it lies on disk; None when that cannot be done, and for a whole tree."""
+    if isinstance(item, Trace):
+        return None
+    with guard("write an item down"):
+        return codec.encode(item)
+    return None

@@ -14,7 +14,7 @@ from . import recorder as recorders
 from . import told
 from .context import bound
 from .guard import guard, logger, notices
-from .recorder import Note, Recorder
+from .recorder import Note, Recorder, own_id
 from .run import ConfigError, Feedback, UserEvent
 
 # What only a traced process needs is imported when tracing begins: `import instrument` stays light.
@@ -32,7 +32,7 @@ class Client:
 
     def __init__(self, settings: config.Settings) -> None:
         from .privacy import filter_for
-        from .transport import Bounds, Transport
+        from .transport import Bounds, SpoolOptions, Transport
 
         self.settings = settings
         self.transport = Transport(
@@ -44,6 +44,9 @@ class Client:
                 hash_key=settings.hash_key,
             ),
             bounds=Bounds(flush_interval=settings.flush_interval),
+            spool=None
+            if settings.spool is None
+            else SpoolOptions(path=settings.spool, sync=settings.spool_sync),
         )
         self.recorder = Recorder(
             self.transport.publish, sample_rate=settings.sample_rate, user_id=settings.user_id
@@ -53,6 +56,9 @@ class Client:
     def install(self) -> None:
         """Begin to trace."""
         from . import integrations
+
+        with guard("look into the spool"):
+            self.transport.wake()
 
         self._undo = integrations.install_all(self.recorder)
         recorders.installed.append(self.recorder)
@@ -80,6 +86,8 @@ def instrument(  # noqa: PLR0913 - each setting is one keyword, to be read in on
     hash_user_ids: bool | str | None = None,
     sample_rate: float | None = None,
     flush_interval: float | None = None,
+    spool: str | os.PathLike[str] | None = None,
+    spool_sync: Literal["none", "batch", "interval"] | None = None,
 ) -> None:
     """
     Trace every OpenAI and LangChain call of this process from now on.
@@ -99,6 +107,10 @@ def instrument(  # noqa: PLR0913 - each setting is one keyword, to be read in on
             INSTRUMENT_HASH_KEY holds.
         sample_rate: Share of trees that are recorded, 0.0 to 1.0.
         flush_interval: Seconds that a run waits at most before it is sent.
+        spool: A folder in which all that is accepted lies until it is delivered, so that the next
+            process delivers what this one does not, however it ends. By default there is none.
+        spool_sync: When that is forced to the disk: "none" (it outlives the process, not the
+            machine), "batch" (the default), "interval" (every half second).
 
     Raises:
         ConfigError: A setting cannot be used; the sentence says the remedy.
@@ -160,7 +172,8 @@ def shutdown(timeout: float = EXIT_SECONDS) -> Flushed:
     Stop tracing, deliver what is recorded, and end the worker. Runs at exit by itself.
 
     Args:
-        timeout: Seconds to wait at most; what is not delivered by then is dropped and counted.
+        timeout: Seconds to wait at most; what is not delivered by then stays in the spool, or is
+            dropped and counted when there is none.
     """
     if _client is None:
         return _nothing()
@@ -179,8 +192,8 @@ def stats() -> dict[str, Any]:
     Say what became of everything that was recorded.
 
     Returns:
-        The intake's and each exporter's ledger (accepted = delivered + queued + dropped by
-        reason), and our own failures by kind.
+        The intake's and each exporter's ledger (accepted = delivered + queued + spooled + dropped
+        by reason), the spool's files if there is one, and our own failures by kind.
     """
     ledger = {} if _client is None else _client.transport.stats()
     return {**ledger, "failures": dict(notices.counts)}
@@ -198,7 +211,7 @@ def feedback(
     Say what somebody thought of a run, at any time after it.
 
     Args:
-        run_id: Id of the run, as `trace` gives it.
+        run_id: Id of the run, as `trace` gives it, or LangChain's own `run_id`.
         thumb: `up` or `down`.
         score: Any number; its scale is yours.
         comment: What they said.
@@ -213,7 +226,7 @@ def feedback(
         raise ValueError(f"thumb is {thumb!r}: use 'up' or 'down'")
     _tell(
         Feedback(
-            run_id=str(run_id),
+            run_id=own_id(str(run_id)),
             at=datetime.now(timezone.utc),
             thumb=thumb,
             score=score,

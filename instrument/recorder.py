@@ -50,12 +50,27 @@ LazyFacts: TypeAlias = "Facts | Callable[[], Facts]"
 
 def as_v4(run_id: UUID) -> str:
     """
-    Give another library's id the form of a UUIDv4, bit for bit but for its version.
+    Give another library's id the form of a UUIDv4; one that is a UUIDv4 stays as it is.
 
-    Time-ordered ids (UUIDv7) stay as unique as they are, the same id always gives the same, and no
-    table is needed to find the run again.
+    The same id always gives the same, so no table is needed to find the run again. The halves are
+    swapped, because the first of a time-ordered id (UUIDv7) is the same for a whole minute, and
+    people tell runs apart by how their ids begin.
     """
-    return v4_of(run_id.bytes)
+    return v4_of(entropy_of(run_id))
+
+
+def entropy_of(run_id: UUID) -> bytes:
+    """Give the 16 bytes that `v4_of` makes another library's id of."""
+    data = run_id.bytes
+    return data if data[6] >> 4 == 4 else data[8:] + data[:8]
+
+
+def own_id(run_id: str) -> str:
+    """Turn an id that the application has, of ours or of LangChain's, into the run's own."""
+    try:
+        return as_v4(UUID(run_id))
+    except ValueError:
+        return run_id
 
 
 def v4_of(entropy: bytes) -> str:
@@ -97,7 +112,7 @@ class OpenRun:
         kind: Kind,
         name: str,
         parent: Place | None,
-        run_id: str | None = None,
+        entropy: bytes | None = None,
     ) -> None:
         self._clock = recorder.clock
         self._t0 = self._clock()
@@ -107,8 +122,8 @@ class OpenRun:
         self.pid = recorder.pid
         self.kind: Kind = kind
         self.name = name
-        self._id = run_id
-        self._entropy = recorder.entropy(16)
+        self._id: str | None = None
+        self._entropy = entropy or recorder.entropy(16)
         self.bound = bound.get()
         if parent is None:
             self.parent_id: str | None = None
@@ -275,10 +290,10 @@ class Recorder:
         return OpenRun(self, kind, name, surroundings().parent)
 
     def begin_under(
-        self, parent: Place | None, kind: Kind, name: str, run_id: str | None = None
+        self, parent: Place | None, kind: Kind, name: str, entropy: bytes | None = None
     ) -> OpenRun:
-        """Begin a run under *parent*, or as a root when that is None; its id is a UUIDv4."""
-        return OpenRun(self, kind, name, parent, run_id)
+        """Begin a run under *parent*, or as a root when that is None; *entropy* becomes its id."""
+        return OpenRun(self, kind, name, parent, entropy)
 
     def sample(self) -> bool:
         """Decide whether a new tree is recorded."""

@@ -9,7 +9,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
-from uuid import uuid4, uuid5
+from uuid import UUID, uuid4, uuid5
 
 import pytest
 
@@ -29,7 +29,7 @@ from instrument.integrations import langchain
 from instrument.integrations.langchain.handler import CallbackHandler, Handler
 from instrument.integrations.langchain.nodes import Source, registry
 from instrument.integrations.langchain.registry import MAX_CLOSED
-from instrument.recorder import Recorder, as_v4
+from instrument.recorder import Recorder, as_v4, own_id
 from tests.integrations.langchain_fakes import FakeChat, FakeStream, traced
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -272,6 +272,7 @@ def test_own_run_id(given, runs):
 
     assert runs.one("RunnableSequence").id == as_v4(given)
     assert runs.one("RunnableSequence").trace_id == as_v4(given)
+    assert runs.one("RunnableSequence").metadata["langchain_run_id"] == str(given)
 
 
 def test_run_id_used_again(runs):
@@ -284,11 +285,14 @@ def test_run_id_used_again(runs):
 
 
 def test_as_v4():
-    """An id that is a UUIDv4 stays; any other changes in its version alone."""
+    """An id that is a UUIDv4 stays; any other becomes one, always the same."""
     four = uuid4()
+    five = uuid5(four, "x")
 
     assert as_v4(four) == str(four)
-    assert as_v4(uuid5(four, "x"))[14] == "4"
+    assert UUID(as_v4(five)).version == 4
+    assert own_id(str(five)) == own_id(as_v4(five)) == as_v4(five)
+    assert own_id("mine") == "mine"
 
 
 def test_unsampled():

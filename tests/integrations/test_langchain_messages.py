@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from uuid import UUID
 
 import orjson
 import pytest
@@ -281,9 +282,12 @@ def test_cycle():
 
 
 KEYS = ("type", "text", "image_url", "__lc_message__", "__lc_long__", "content", "more", "args")
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS), inner),
+    SCALARS,
+    lambda inner: (
+        st.lists(inner | SCALARS) | st.dictionaries(st.sampled_from(KEYS), inner | SCALARS)
+    ),
 )
 
 
@@ -320,7 +324,7 @@ TIERED = {
 
 def answered(*messages, **more):
     """Tell what an answer comes to."""
-    account = Account("llm", (), {})
+    account = Account("llm", UUID(int=1), (), {})
     generations = [
         ChatGeneration(message=message) if isinstance(message, AIMessage) else message
         for message in messages

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, Final, cast, final
+from uuid import UUID
 
 import orjson
 
@@ -26,6 +27,8 @@ UNSAID_PARAMS: Final = frozenset(
     {"model", "model_name", "_type", "messages", "extra_headers", "default_headers", "headers"}
 )
 """Parameters that are the run's name, or that may hold a key."""
+
+BLANK: Final = Answer()
 
 _SECRET: Final = re.compile(
     r"api_?key|secret|password|credential|authorization|(access|auth|ad|bearer)_?token", re.I
@@ -58,15 +61,19 @@ class Account:
         "output",
         "params",
         "partial",
+        "run_id",
         "tags",
     )
 
-    def __init__(self, kind: Kind, tags: tuple[str, ...], metadata: dict[str, JSON]) -> None:
+    def __init__(
+        self, kind: Kind, run_id: UUID, tags: tuple[str, ...], metadata: dict[str, JSON]
+    ) -> None:
         self.kind = kind
+        self.run_id = run_id
         self.tags = tags
         self.metadata = metadata
         self.extra: dict[str, JSON] = {}
-        self.answer = Answer()
+        self.answer = BLANK
         self.given: Shot | None = None
         self.params: Snapshot | None = None
         self.output: Shot | None = None
@@ -89,7 +96,8 @@ class Account:
 
     def begun(self) -> Facts:
         """Tell what is known while the run is open."""
-        facts: Facts = {"bound": Bound(tags=self.tags, metadata={**self.metadata, **self.extra})}
+        metadata = {**self.metadata, **self.extra, "langchain_run_id": str(self.run_id)}
+        facts: Facts = {"bound": Bound(tags=self.tags, metadata=metadata)}
         if self.given is not None:
             facts["input"] = messages.read(self.given)
         if self.kind == "llm":
@@ -151,7 +159,7 @@ def enrich(facts: Facts, seen: list[Facts]) -> Facts:
         facts["error"] = replace(error, status=seen_error.status)
     if last.get("params") is not None:
         facts["params"] = last.get("params")
-    facts["answer"] = fill(last.get("answer") or Answer(), facts.get("answer") or Answer())
+    facts["answer"] = fill(last.get("answer") or BLANK, facts.get("answer") or BLANK)
     return facts
 
 
@@ -166,11 +174,10 @@ def usage_of(facts: Facts) -> Usage | None:
 
 def fill(first: Answer, second: Answer) -> Answer:
     """Take from *second* what *first* does not say."""
-    blank = Answer()
     missing = {
         field.name: getattr(second, field.name)
         for field in fields(Answer)
-        if getattr(first, field.name) == getattr(blank, field.name)
+        if getattr(first, field.name) == getattr(BLANK, field.name)
     }
     return replace(first, **missing)
 

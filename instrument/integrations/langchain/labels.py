@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
+from types import FrameType
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -41,8 +42,12 @@ LangChain 0.3 copies each scalar of `configurable` into it, keys to services amo
 """
 
 MODEL_KEYS: Final = ("model", "model_name", "model_id", "azure_deployment", "deployment_name")
+
 CONFIG_FRAMES: Final = 30
 """How many frames above a root's start are searched for its `config`."""
+
+SDKS: Final = ("langchain", "langgraph")
+"""How the names of the modules begin whose frames are searched."""
 
 
 class Who(NamedTuple):
@@ -88,18 +93,21 @@ def find_configurable() -> Mapping[str, Any]:
     LangChain 1.x hands callbacks only a few of its values, and a root has no run above it that
     could say more.
     """
-    frame = sys._getframe(1)  # noqa: SLF001 - the documented way to walk the stack
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to walk the stack
     for _ in range(CONFIG_FRAMES):
-        if frame.f_back is None:
+        if frame is None:
             break
-        frame = frame.f_back
-        if frame.f_globals.get("__name__", "").startswith(("langchain", "langgraph")):
+        if "config" in frame.f_code.co_varnames and _is_langchain(frame):
             config = frame.f_locals.get("config")
             if isinstance(config, dict) and isinstance(config.get("configurable"), dict):
                 values: dict[str, Any] = config["configurable"]
-                if values:
-                    return values
+                return values
+        frame = frame.f_back
     return {}
+
+
+def _is_langchain(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).startswith(SDKS)
 
 
 def run_name(kind: Kind, serialized: Any, told: Mapping[str, Any]) -> str:

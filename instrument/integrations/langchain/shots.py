@@ -104,23 +104,37 @@ class _Camera:
         self.texts: list[str] = []
 
     def unfold(self, value: Any) -> Any:
-        kind = type(value)
         try:
-            shape = _shapes[kind]
+            shape = _shapes[type(value)]
         except KeyError:
-            shape = _remember(kind)
+            shape = _remember(type(value))
         return shape(self, value)
+
+    def human(self, message: Any) -> dict[str, Any]:
+        fields = message.__dict__
+        if _is_bare(fields):
+            return {"role": "user", "content": fields["content"]}
+        return self.message(message)
+
+    def ai(self, message: Any) -> dict[str, Any]:
+        fields = message.__dict__
+        if fields.get("tool_calls") or fields.get("invalid_tool_calls") or not _is_bare(fields):
+            return self._marked("assistant", fields)
+        return {"role": "assistant", "content": fields["content"]}
+
+    def tool(self, message: Any) -> dict[str, Any]:
+        fields = message.__dict__
+        if fields.get("status") == "error" or not _is_bare(fields):
+            return self._marked("tool", fields)
+        text = fields["content"]
+        return {"role": "tool", "content": text, "tool_call_id": fields["tool_call_id"]}
 
     def message(self, message: Any) -> dict[str, Any]:
         fields = message.__dict__
-        role, text = ROLES.get(fields["type"]), fields["content"]
-        if role is None or not isinstance(text, str) or fields.get("name") or _says_more(fields):
-            return self._marked(role or fields.get("role") or fields["type"], fields)
-        if role == "tool" and fields["status"] != "error":
-            return {"role": role, "content": text, "tool_call_id": fields["tool_call_id"]}
-        if role == "tool" or fields.get("tool_calls") or fields.get("invalid_tool_calls"):
-            return self._marked(role, fields)
-        return {"role": role, "content": text}
+        role = ROLES.get(fields["type"]) or fields.get("role") or fields["type"]
+        if role != "remove" and _is_bare(fields):
+            return {"role": role, "content": fields["content"]}
+        return self._marked(role, fields)
 
     def choice(self, generation: Any) -> dict[str, Any]:
         fields = generation.__dict__
@@ -190,16 +204,20 @@ class _Camera:
         return unfold(value)
 
 
-def _says_more(fields: dict[str, Any]) -> bool:
-    more = fields.get("additional_kwargs")
-    if not more:
+def _is_bare(fields: dict[str, Any]) -> bool:
+    """Say whether a message is, beside its tool calls, no more than a role and a text."""
+    if not isinstance(fields["content"], str) or fields.get("name"):
         return False
-    return any(value is not None and name in _MORE for name, value in more.items())
+    more = fields.get("additional_kwargs")
+    return not more or all(value is None or name not in _MORE for name, value in more.items())
 
 
 _Shape: TypeAlias = Callable[[_Camera, Any], Any]
 
 _SHAPES: Final[dict[tuple[str, str], _Shape]] = {
+    ("langchain_core.messages.human", "HumanMessage"): _Camera.human,
+    ("langchain_core.messages.ai", "AIMessage"): _Camera.ai,
+    ("langchain_core.messages.tool", "ToolMessage"): _Camera.tool,
     ("langchain_core.messages.base", "BaseMessage"): _Camera.message,
     ("langchain_core.documents.base", "Document"): _Camera.document,
     ("langchain_core.prompt_values", "ChatPromptValue"): _Camera.messages,

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from ...context import merge
 from ...guard import guard
-from ...recorder import as_v4, describe
+from ...recorder import describe, entropy_of
 from ...run import Answer, Error, Kind
 from .account import Account
 from .labels import AGENTS, HIDDEN, agent_key, clean_tags, kept_metadata, run_name
@@ -75,20 +75,21 @@ def _place(node: Node, kind: Kind, name: str, run_id: UUID, told: Mapping[str, A
     if kind not in {"chain", "agent"} and node.above is not None:
         node.agent = node.above.agent
     place = find_place(node.above)
-    node.place = node.run = run = node.recorder.begin_under(place, kind, name, _id_for(run_id))
+    node.place = node.run = run = node.recorder.begin_under(place, kind, name, _entropy_for(run_id))
     identify(node, run, metadata)
     if run.sampled:
-        node.account = Account(kind, clean_tags(told.get("tags")), kept_metadata(metadata))
+        tags = clean_tags(told.get("tags"))
+        node.account = Account(kind, run_id, tags, kept_metadata(metadata))
 
 
-def _id_for(run_id: UUID) -> str | None:
+def _entropy_for(run_id: UUID) -> bytes | None:
     """
     Give the run LangChain's own id, as a UUIDv4; None lets the recorder make one.
 
     Whoever has LangChain's id can then send feedback on the run; see `recorder.as_v4`. An id that
     the application uses again is left to its first run.
     """
-    return None if registry.was_closed(run_id) else as_v4(run_id)
+    return None if registry.was_closed(run_id) else entropy_of(run_id)
 
 
 def finish(

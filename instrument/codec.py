@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import orjson
@@ -55,9 +56,9 @@ def decode(data: bytes) -> Storable:
 
 def _unfold(value: Any) -> Any:
     """Turn what orjson does not know into something nearer to JSON."""
-    fields = _FIELDS.get(type(value))
-    if fields is not None:
-        named = ((name, getattr(value, name)) for name in fields)
+    get = _GET.get(type(value))
+    if get is not None:
+        named = zip(_FIELDS[type(value)], get(value), strict=True)
         return {name: each for name, each in named if each is not None}
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
@@ -112,6 +113,7 @@ _FIELDS = {
     kind: tuple(field.name for field in dataclasses.fields(kind))
     for kind in (*_NAMES, Answer, Attempt, Error, Usage)
 }
+_GET = {kind: attrgetter(*names) for kind, names in _FIELDS.items()}
 _AT: _Readers = {"at": datetime.fromisoformat}
 _READ: dict[type, _Readers] = {
     **{kind: {} for kind in _FIELDS},

@@ -11,7 +11,7 @@ import os
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, final
+from typing import Any, Literal, Protocol, TypeAlias, final, get_args
 
 from . import exporters
 from .exporters._base import Environment, HttpExporter, LocalExporter
@@ -19,6 +19,8 @@ from .run import JSON, ConfigError
 
 AnyExporter: TypeAlias = "HttpExporter | LocalExporter"
 Redact: TypeAlias = "Callable[[JSON], JSON]"
+
+Sync: TypeAlias = Literal["none", "batch", "interval"]
 
 STORE = "sqlite"
 """The exporter that is used when nothing else is asked for."""
@@ -52,6 +54,8 @@ class Settings:
         hash_key: Where this is given, user ids leave as hashes under this key.
         sample_rate: Share of trees that are recorded, 0.0 to 1.0.
         flush_interval: Seconds a run waits at most before it is sent.
+        spool: Folder in which what is accepted lies as well, to outlive the process, if any.
+        spool_sync: When that is forced to the disk; see `transport.SpoolOptions`.
     """
 
     exporters: Sequence[AnyExporter]
@@ -63,6 +67,8 @@ class Settings:
     hash_key: bytes | None = None
     sample_rate: float = 1.0
     flush_interval: float = 1.0
+    spool: str | None = None
+    spool_sync: Sync = "batch"
 
 
 def read(options: Mapping[str, Any], env: Environment | None = None) -> Settings:
@@ -95,6 +101,8 @@ def read(options: Mapping[str, Any], env: Environment | None = None) -> Settings
         flush_interval=_number(
             "flush_interval", "INSTRUMENT_FLUSH_INTERVAL", given, env, (0.01, 3600.0)
         ),
+        spool=_spool(given.get("spool", env.get("INSTRUMENT_SPOOL_DIR", ""))),
+        spool_sync=_sync(given, env),
     )
 
 
@@ -107,6 +115,8 @@ OPTIONS = frozenset(
         "redact",
         "sample_rate",
         "scan_secrets",
+        "spool",
+        "spool_sync",
         "user_id",
     }
 )
@@ -201,6 +211,30 @@ def _hash_key(given: Mapping[str, Any], env: Environment) -> bytes | None:
             "hash_user_ids needs a key: set INSTRUMENT_HASH_KEY to a long random text"
         )
     return key.encode()
+
+
+def _spool(value: Any) -> str | None:
+    """Find the folder of the spool; an empty text is none."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise ConfigError(f"spool must be the path of a folder, not {type(value).__name__}")
+    path = os.fspath(value)
+    if not isinstance(path, str) or "\0" in path:
+        raise ConfigError("spool must be the path of a folder, as text")
+    if not path:
+        return None
+    path = os.path.abspath(os.path.expanduser(path))
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise ConfigError(f"the spool {path} is a file: give the path of a folder")
+    return path
+
+
+def _sync(given: Mapping[str, Any], env: Environment) -> Sync:
+    value = given.get("spool_sync") or env.get("INSTRUMENT_SPOOL_SYNC") or "batch"
+    for known in get_args(Sync):
+        if value == known:
+            sync: Sync = known
+            return sync
+    raise ConfigError(f"spool_sync is {value!r}: use one of {', '.join(get_args(Sync))}")
 
 
 def _flag(option: str, variable: str, given: Mapping[str, Any], env: Environment) -> bool:

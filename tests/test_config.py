@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +77,12 @@ def test_environment_and_arguments() -> None:
         ({"redact": "x"}, {}, "redact must be a function"),
         ({"colour": 1}, {}, "no option 'colour'"),
         ({"hash_user_ids": True}, {}, "set INSTRUMENT_HASH_KEY"),
+        ({"spool": True}, {}, "spool must be the path of a folder, not bool"),
+        ({"spool": "a\0b"}, {}, "spool must be the path of a folder"),
+        ({"spool": __file__}, {}, "is a file: give the path of a folder"),
+        ({}, {"INSTRUMENT_SPOOL_DIR": __file__}, "is a file: give the path of a folder"),
+        ({"spool_sync": "often"}, {}, "spool_sync is 'often': use one of none, batch, interval"),
+        ({}, {"INSTRUMENT_SPOOL_SYNC": "1"}, "spool_sync is '1'"),
     ],
 )
 def test_errors(options: dict[str, Any], env: dict[str, str], remedy: str) -> None:
@@ -97,6 +104,19 @@ def test_errors(options: dict[str, Any], env: dict[str, str], remedy: str) -> No
 def test_hash_key(options: dict[str, Any], env: dict[str, str], key: bytes | None) -> None:
     """The key of hashed user ids is the option itself, or comes from the environment."""
     assert read(options, env).hash_key == key
+
+
+def test_spool(tmp_path: Path) -> None:
+    """The spool is off by default, and its folder is the same wherever the process goes."""
+    env = {"INSTRUMENT_SPOOL_DIR": "below", "INSTRUMENT_SPOOL_SYNC": "interval"}
+
+    assert read({}, {}).spool is None
+    assert (read({}, env).spool, read({}, env).spool_sync) == (
+        str(Path.cwd() / "below"),
+        "interval",
+    )
+    assert read({"spool": tmp_path}, env).spool == str(tmp_path)
+    assert read({"spool": ""}, env).spool is None
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import secrets
 import socket
 import threading
 import webbrowser
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TextIO
@@ -72,9 +73,9 @@ def run(path: Path, listener: socket.socket, open_browser: bool, out: TextIO) ->
     return 0
 
 
-def show(url: str) -> None:
+def show(url: str, choose: Callable[[], webbrowser.BaseBrowser] = webbrowser.get) -> None:
     """Open the page, unless the only browser is one for the terminal."""
     with suppress(webbrowser.Error):
-        browser = webbrowser.get()
+        browser = choose()
         if getattr(browser, "basename", "") not in IN_TERMINAL:
             browser.open(url)

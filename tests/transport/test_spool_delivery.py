@@ -1,0 +1,283 @@
+"""The transport with a spool: what is accepted is delivered, by this process or by a later one."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from instrument.run import Feedback, Run, Snapshot, Trace
+from instrument.transport import SpoolOptions, Transport
+from tests.transport.fakes import QUICK, STARTED, Given, Http, Local, conserved, eventually, publish
+from tests.transport.fakes import run as make_run
+from tests.transport.faultserver import Answer, FaultServer
+
+DOWN = "http://127.0.0.1:9/runs"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def spooled(transport, folder):
+    """Make transports with a spool, as one process after another has them."""
+
+    def make(*exporters: Any, **options: Any) -> Transport:
+        made: Transport = transport(
+            *exporters, spool=SpoolOptions(path=str(folder), **options.pop("spool", {})), **options
+        )
+        made.wake()
+        return made
+
+    return make
+
+
+def files(folder: Path) -> list[Path]:
+    """List what is in a folder."""
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
+def test_delivered_is_removed(spooled, folder):
+    """What all destinations have is on disk no more, without any flush."""
+    one, two = Local("one"), Local("two")
+    made = spooled(one, two)
+    ids = publish(made, range(300))
+
+    assert eventually(lambda: one.ids == two.ids == ids)
+    assert eventually(lambda: files(folder) == [])
+    assert conserved(made)["spool"]["written"] == 300
+
+
+def test_on_disk_at_once(spooled, folder):
+    """An item is on disk a moment after it was published, long before its batch is sent."""
+    made = spooled(Local(), bounds=replace(QUICK, flush_interval=30.0, first_interval=30.0))
+    publish(made, ["a"])
+    began = time.monotonic()
+
+    assert eventually(lambda: files(folder), 2.0)
+    publish(made, ["b"])
+    assert eventually(lambda: files(folder) and b'"b"' in files(folder)[0].read_bytes(), 2.0)
+    assert time.monotonic() - began < 1.0
+
+
+def test_next_process_delivers(spooled, folder):
+    """What a process could not deliver is delivered by the next one, each item once, in order."""
+    first = spooled(Http(DOWN))
+    ids = publish(first, range(250))
+    first.shutdown(1.0)
+    stats = conserved(first)["lanes"]["http"]
+    assert (stats["spooled"], stats["dropped"]) == (250, {})
+
+    with FaultServer() as server:
+        second = spooled(Http(server.url))
+        assert eventually(lambda: len(server.stored) >= 250)
+        assert server.stored == ids
+        assert eventually(lambda: files(folder) == [])
+        assert conserved(second)["spool"]["adopted"] == 250
+
+
+def test_short_process_delivers(spooled, folder):
+    """A process that records nothing and ends at once delivers what another left."""
+    first = spooled(Http(DOWN))
+    ids = publish(first, range(50))
+    first.shutdown(1.0)
+
+    with FaultServer() as server:
+        spooled(Http(server.url)).shutdown(5.0)
+        assert server.stored == ids
+    assert files(folder) == []
+
+
+def test_flush_waits_for_what_was_left(spooled):
+    """A flush comes back when what another process left is delivered, too."""
+    first = spooled(Http(DOWN))
+    ids = publish(first, range(700))
+    first.shutdown(1.0)
+
+    with FaultServer() as server:
+        flushed = spooled(Http(server.url)).flush(10.0)
+        assert (server.stored, flushed.pending) == (ids, 0)
+
+
+def test_one_of_two_is_down(spooled, folder):
+    """The destination that has everything gets nothing again when the other one is back."""
+    up, down = Local("up"), Http(DOWN, "down")
+    first = spooled(up, down)
+    ids = publish(first, range(120))
+    assert eventually(lambda: len(up.ids) == 120)
+    first.shutdown(1.0)
+
+    again = Local("up")
+    with FaultServer() as server:
+        spooled(again, Http(server.url, "down")).shutdown(5.0)
+        assert (server.stored, again.ids, up.ids) == (ids, [], ids)
+    assert files(folder) == []
+
+
+def test_other_destinations_wait(spooled, folder):
+    """What is for a destination that this process does not have waits for one that does."""
+    first = spooled(Http(DOWN))
+    publish(first, ["a"])
+    first.shutdown(1.0)
+    other = Local("other")
+    spooled(other).shutdown(1.0)
+    assert (other.ids, len(files(folder))) == ([], 1)
+
+    with FaultServer() as server:
+        spooled(Http(server.url)).shutdown(5.0)
+        assert server.stored == ["a"]
+
+
+def test_overflow(spooled, folder):
+    """What has no room in memory waits on disk: an outage costs nothing."""
+    is_down = [True]
+    with FaultServer(decide=lambda ids: Answer(503 if is_down[0] else 200)) as server:
+        made = spooled(Http(server.url), bounds=replace(QUICK, queue_events=60))
+        ids = []
+        for start in range(0, 600, 50):
+            ids += publish(made, range(start, start + 50))
+            assert eventually(lambda: made.stats()["intake"]["queued"] == 0)
+        assert conserved(made)["lanes"]["http"]["spooled"] >= 500
+        is_down[0] = False
+        assert made.flush(20.0).pending == 0
+
+        assert Counter(server.stored) == Counter(ids)
+        assert conserved(made)["lanes"]["http"]["dropped"] == {}
+        assert files(folder) == []
+
+
+def test_refused_is_settled(spooled, folder):
+    """An item that the backend refuses is counted, and does not come back."""
+    bad = {"7"}
+    with FaultServer(decide=lambda ids: Answer(400 if bad & set(ids) else 200)) as server:
+        made = spooled(Http(server.url))
+        publish(made, range(20))
+        made.flush(10.0)
+
+        assert len(server.stored) == 19
+        assert conserved(made)["lanes"]["http"]["dropped"] == {"rejected": 1}
+        assert files(folder) == []
+
+
+def test_ended_run_in_the_place_of_its_open_one(spooled, folder):
+    """The open run that an ended one replaced is settled with it."""
+    local = Local()
+    made = spooled(local, bounds=replace(QUICK, first_interval=0.2, flush_interval=0.2))
+    made.publish(Given(make_run("a", duration=None)))
+    made.publish(Given(make_run("a")))
+    made.flush(5.0)
+
+    assert [item.duration for item in local.items if isinstance(item, Run)] == [0.5]
+    assert files(folder) == []
+
+
+def test_only_what_may_leave(spooled, folder):
+    """What lies on disk is what is left after redaction, without a key or an address."""
+
+    def redacted(item: Any) -> Any:
+        return replace(item, input=Snapshot(b'"masked"'))
+
+    made = spooled(Http(DOWN, headers={"authorization": "Bearer key"}), process=redacted)
+    made.publish(Given(make_run("a", input=Snapshot(b'"my secret"'))))
+    made.shutdown(1.0)
+    (path,) = files(folder)
+    data = path.read_bytes()
+
+    assert b"masked" in data
+    assert not [word for word in (b"secret", b"Bearer", b"127.0.0.1") if word in data]
+
+
+def test_every_kind_of_item(spooled):
+    """An item that comes back from disk is the one that was published."""
+    items = [
+        make_run("a", input=Snapshot(b'{"a":"\\ud800"}'), tags=("x",), metadata={"k": [1, None]}),
+        Feedback(run_id="a", at=STARTED, thumb="up", score=0.5),
+    ]
+    first = spooled(Http(DOWN, "local"))
+    for item in items:
+        first.publish(Given(item))
+    first.shutdown(1.0)
+    local = Local()
+    spooled(local).shutdown(2.0)
+
+    assert local.items == items
+
+
+class Forest(Local):
+    """A destination that takes whole trees."""
+
+    whole_traces = True
+
+    @property
+    def trees(self) -> list[list[str]]:
+        return [[run.id for run in item.runs] for item in self.items if isinstance(item, Trace)]
+
+
+def test_trees(spooled, folder):
+    """A tree whose root ends in another process is delivered whole; the destination gets it once."""
+    first = spooled(Forest())
+    for name in ("a", "b"):
+        first.publish(Given(make_run(name, trace_id="t", parent_id="root")))
+    first.shutdown(1.0)
+    assert conserved(first)["lanes"]["local"]["spooled"] == 2
+
+    forest = Forest()
+    second = spooled(forest)
+    assert eventually(lambda: second.stats()["lanes"]["local"]["held"] == 2)
+    second.publish(Given(make_run("root", trace_id="t")))
+    second.shutdown(2.0)
+    assert forest.trees == [["a", "b", "root"]]
+    assert files(folder) == []
+
+
+def test_unwritable(transport, folder):
+    """Where nothing can be written, everything is delivered as without a spool."""
+    folder.write_text("a file")
+    local = Local()
+    made = transport(local, spool=SpoolOptions(path=str(folder)))
+    ids = publish(made, range(100))
+
+    assert eventually(lambda: local.ids == ids)
+    spool = conserved(made)["spool"]
+    assert (spool["state"], spool["unspooled"]) == ("memory", 100)
+
+
+def test_forked_child(spooled, folder):
+    """A forked child delivers what it records; what the parent has on disk stays the parent's."""
+    made = spooled(Http(DOWN), Local("local"))
+    publish(made, range(20))
+    assert eventually(lambda: files(folder))
+    before = {path.name for path in files(folder)}
+    child = os.fork()
+    if child == 0:
+        publish(made, ["child"])
+        stats = made.shutdown(1.0)
+        os._exit(0 if (stats.delivered, stats.dropped) == (1, 0) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+    assert before <= {path.name for path in files(folder)}
+    made.shutdown(1.0)
+    with FaultServer() as server:
+        spooled(Http(server.url), Local("local")).shutdown(5.0)
+        assert sorted(server.stored, key=len) == [*map(str, range(20)), "child"]
+
+
+def test_burst(spooled, folder):
+    """A burst is conserved while memory, disk and network work at once."""
+    with FaultServer() as server:
+        made = spooled(Http(server.url), bounds=replace(QUICK, queue_events=2000))
+        for start in range(0, 5000, 100):
+            publish(made, range(start, start + 100))
+        flushed = made.flush(20.0)
+        intake = conserved(made)["intake"]
+
+        assert (flushed.pending, len(server.stored)) == (0, intake["passed"])
+        assert intake["passed"] + sum(intake["dropped"].values()) == 5000
+        assert files(folder) == []

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instrument.run import Attempt, Run, Snapshot
+from instrument.run import Answer, Attempt, Run, Snapshot
 from instrument.store import Overview, Slot, Summary, Totals
 from instrument.tree import grow
 from instrument.viewer import asked, charts, conversation, facts, sessions, waterfall, words
@@ -121,6 +121,22 @@ def test_other_values(story, value, expected):
     assert (part.form, part.label, part.text) == expected
 
 
+def test_who_said_it(story):
+    """Beside the role stands the tool's name, which call it answers, and that it failed."""
+    tool = {"role": "tool", "name": "look", "tool_call_id": "c1", "content": "x", "is_error": True}
+
+    (message,) = side(story, [tool]).messages
+
+    assert (message.role, message.note) == ("tool", "look · c1 · error")
+
+
+def test_odd_media(story):
+    """A medium that is no object is a placeholder all the same."""
+    (part,) = parts(story, [{"role": "user", "content": [{"type": "file", "file": [1]}]}])
+
+    assert (part.form, part.text) == ("media", "")
+
+
 def test_bounds_of_a_conversation(story):
     """Much is cut, and how much is said."""
     many = side(story, [story.user(str(number)) for number in range(400)])
@@ -164,6 +180,20 @@ def test_unknown_is_left_out(story):
     assert words.both(None, None) == ""
     assert words.both(None, 3) == "? → 3"
     assert words.both(0, 3) == "0 → 3"
+
+
+def test_facts_of_an_answer(story):
+    """What the provider said of its answer is written for a person."""
+    answer = Answer(stream=False, finish_reasons=("stop", None), processing_ms=120.0)
+
+    known = facts.facts(story.run("a", params=[1], answer=answer))
+
+    assert known["Answer"] == {
+        "finish reason": "stop, —",
+        "stream": "no",
+        "provider's own time": "120 ms",
+    }
+    assert "Parameters" not in known
 
 
 def test_attempt_without_a_reply():

@@ -102,6 +102,19 @@ def test_missing_extra(path):
     assert 'pip install "llm-instrument[view]"' in done.stderr
 
 
+def test_warm(path, write, story):
+    """What the first page shows is added up beforehand, if there is a store that can be read."""
+    source = pytest.importorskip("instrument.viewer.source").Source(path)
+    source.warm()
+    write(story.run("a", tags=("t",)))
+    source.warm()
+    path.write_bytes(b"no database" * 100)
+
+    source.warm()
+
+    assert source.values("tag") == ["t"]
+
+
 class Browser:
     """A browser that notes what it is to open."""
 

@@ -8,18 +8,20 @@ when there is no such program and 126 when it cannot be started.
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-from . import launch, terminal, viewer
-from .exporters.sqlite import store_path
-from .store import Store, StoreError
+from . import launch, viewer
+from .commands.asking import add_filters, add_since, add_store, path_of, positive
+from .commands.printing import complain
 
 MISSING, NOT_EXECUTABLE = 127, 126
 """The shell's exit codes for a program that is not there, and for one that does not start."""
+
+if TYPE_CHECKING:
+    # The only name that argparse has for what `add_subparsers` returns.
+    Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - see above
 
 RUN_HELP = """\
 Run a program traced, which need not know about it. Its arguments, input,
@@ -60,15 +62,43 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     run.set_defaults(do=lambda _: run.error("say which program"))
+    for add in (add_show, add_stats, add_view):
+        add(commands)
+    return top
+
+
+def add_show(commands: Commands) -> None:
+    """Describe `show`."""
     look = commands.add_parser(
         "show",
         help="print the newest traces as trees",
         description="Print the newest traces of the local store as trees, the newest last.",
     )
     look.add_argument("--limit", type=positive, default=10, metavar="N", help="traces (10)")
-    look.add_argument("--store", metavar="FILE", help="else INSTRUMENT_STORE, .instrument/runs.db")
+    look.add_argument("--follow", action="store_true", help="go on with those that end from now on")
+    look.add_argument("--json", action="store_true", help="a line of JSON for each trace")
+    add_filters(look)
+    add_store(look)
     look.add_argument("--width", type=positive, metavar="N", help="columns (the terminal's)")
     look.set_defaults(do=show)
+
+
+def add_stats(commands: Commands) -> None:
+    """Describe `stats`."""
+    figures = commands.add_parser(
+        "stats",
+        help="print tokens, cost, latency and errors",
+        description="Add up the runs of the local store, by model and by user.",
+    )
+    figures.add_argument("--json", action="store_true", help="all of it as one JSON object")
+    add_since(figures)
+    add_store(figures)
+    figures.add_argument("--width", type=positive, metavar="N", help="columns (the terminal's)")
+    figures.set_defaults(do=stats)
+
+
+def add_view(commands: Commands) -> None:
+    """Describe `view`."""
     page = commands.add_parser(
         "view",
         help="open the local web page",
@@ -76,17 +106,8 @@ def parser() -> argparse.ArgumentParser:
     )
     page.add_argument("--port", type=int, default=0, metavar="N", help="where to listen (any free)")
     page.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
-    page.add_argument("--store", metavar="FILE", help="else INSTRUMENT_STORE, .instrument/runs.db")
+    add_store(page)
     page.set_defaults(do=view)
-    return top
-
-
-def positive(text: str) -> int:
-    """Read a whole number above zero."""
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
 
 
 def start(program: Sequence[str]) -> int:
@@ -102,49 +123,25 @@ def start(program: Sequence[str]) -> int:
 
 
 def show(options: argparse.Namespace) -> int:
-    """Print the newest traces."""
-    path = Path(options.store) if options.store else store_path(os.environ)
-    try:
-        trees = Store(path).newest(options.limit)
-    except StoreError as error:
-        complain(error)
-        return 1
-    if not trees:
-        complain(f"no runs yet in {path}")
-        return 1
-    width = options.width or shutil.get_terminal_size().columns
-    print_text(
-        "\n\n".join(terminal.render(tree, width, colour=colour()) for tree in reversed(trees))
-    )
-    return 0
+    """Print traces as trees."""
+    from .commands.show import show
+
+    return show(options)
+
+
+def stats(options: argparse.Namespace) -> int:
+    """Print what the runs come to."""
+    from .commands.stats import stats
+
+    return stats(options)
 
 
 def view(options: argparse.Namespace) -> int:
     """Serve the web page."""
-    path = Path(options.store) if options.store else store_path(os.environ)
     try:
-        return viewer.serve(path, port=options.port, open_browser=not options.no_browser)
+        return viewer.serve(
+            path_of(options), port=options.port, open_browser=not options.no_browser
+        )
     except viewer.ViewError as error:
         complain(error)
         return 1
-
-
-def colour() -> bool:
-    """Say whether to use colours: on a terminal, unless NO_COLOR or a dumb one says otherwise."""
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return sys.stdout.isatty() and not plain
-
-
-def print_text(text: str) -> None:
-    """Print, whatever the terminal's character set, and until the reader has had enough."""
-    encoding = sys.stdout.encoding or "utf-8"
-    try:
-        print(text.encode(encoding, "replace").decode(encoding), flush=True)
-    except BrokenPipeError:
-        # `| head` closed the pipe; what Python would flush at its end has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def complain(message: object) -> None:
-    """Say what is wrong, on stderr."""
-    print(f"instrument: {message}", file=sys.stderr)

@@ -18,12 +18,15 @@ LAYERS = (
     ("exporters", "integrations"),
     ("config", "questions", "figures", "store"),
     ("client", "trubrics_client", "scope", "testing"),
-    ("launch", "viewer", "backfill", "doctor", "cli", "_bootstrap", ""),
+    ("launch", "viewer", "backfill", "doctor", "commands", "cli", "_bootstrap", ""),
     ("__main__",),
 )
 """From the bottom up. A folder stands for all of its modules, and "" for the package itself."""
 
-READ_THE_ENVIRONMENT = {"config", "cli", "launch", "_bootstrap.sitecustomize"}
+READ_THE_ENVIRONMENT = {
+    *("config", "cli", "commands.asking", "commands.printing", "launch"),
+    "_bootstrap.sitecustomize",
+}
 STRANGERS = {"exporters", "integrations"}
 NEVER_AT_THE_TOP = {"openai", "langchain_core", "httpx", "httpx2", "sqlite3", "asyncio"}
 

@@ -94,7 +94,10 @@ def test_not_a_store(tmp_path, capsys):
     assert path.read_text().startswith("not a database")
 
 
-@pytest.mark.parametrize("words", [[], ["nonsense"], ["run"], ["show", "--limit", "0"]])
+@pytest.mark.parametrize(
+    "words",
+    [[], ["nonsense"], ["run"], ["show", "--limit", "0"], ["show", "--since", "yesterday-ish"]],
+)
 def test_wrong_usage(words, capsys):
     """What cannot be understood ends with exit code 2 and the usage."""
     with pytest.raises(SystemExit) as ended:

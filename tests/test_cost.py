@@ -10,7 +10,7 @@ from decimal import Decimal
 import orjson
 import pytest
 
-from instrument.cost import Cost, available, cost_of, dollars, total, written
+from instrument.cost import Bill, Cost, available, cost_of, dollars, total, written
 from instrument.exporters.honeyhive import HoneyHive
 from instrument.exporters.llmonitor import LLMonitor
 from instrument.exporters.trubrics import Trubrics
@@ -112,6 +112,25 @@ def test_total_says_what_it_leaves_out():
     assert cost == Cost(Decimal(1), 1)
     assert written(cost) == "$1.00 + ?"
     assert total([chain]) == Cost(None, 0)
+
+
+@priced
+def test_a_bill_is_the_sum():
+    """A bill comes to what its runs cost one by one, prices that depend on the length included."""
+    usage = Usage(prompt=300_000, completion=7, cached=5)
+    gemini = Answer(provider="google", model="gemini-2.5-pro")
+    runs = [
+        RUN,
+        replace(RUN, usage=usage),
+        replace(RUN, usage=usage, answer=gemini),
+        replace(RUN, usage=Usage(prompt=10, completion=7), answer=gemini),
+        replace(RUN, usage=None),
+    ]
+    bill = Bill()
+    for run in runs:
+        bill.add(run)
+
+    assert bill.cost() == total(runs) == Cost(sum(map(cost_of, runs[:4])), 1)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias, final
 
+from .. import cost
 from ..store import EVERYTHING, Field, Filters, Overview, Store, StoreError
 
 SLOTS = 48
@@ -79,7 +80,8 @@ class Source:
         return self._values(field, int(self.now().timestamp() // 60))
 
     def warm(self) -> None:
-        """Add up what the first page shows before anybody asks for it."""
+        """Add up what the first page shows before anybody asks for it, and load the prices."""
+        cost.available()
         with suppress(StoreError):
             store = self.store()
             if store is not None:

@@ -249,6 +249,24 @@ def test_one_run_of_a_trace(client, write, story):
     assert "reasoning" not in text.lower()
 
 
+def test_costs(client, write, story):
+    """A trace and its run say what they cost; what is not known is no amount, and never 0."""
+    pytest.importorskip("genai_prices", reason="the extra [cost] is not installed")
+    child = {"trace_id": "root", "parent_id": "root"}
+    answer = Answer(provider="openai", model="gpt-4o-2024-08-06")
+    write(
+        story.run("root", kind="agent", name="planner"),
+        story.run("known", 1, usage=Usage(1_000_000, 0), answer=answer, **child),
+        story.run("unknown", 2, name="nobody-s-model", **child),
+    )
+
+    known, unknown = (words(client.get(f"/traces/{name}")) for name in ("known", "unknown"))
+
+    assert known.count("$2.50") == 2
+    assert "$2.50 + ?" in known
+    assert unknown.count("$") == 1
+
+
 @pytest.mark.parametrize(
     ("address", "status"),
     [

@@ -41,7 +41,7 @@ def encode(item: Storable) -> bytes:
 
 def decode(data: bytes) -> Storable:
     """
-    Read what `encode` wrote; fields that a newer version added are passed over.
+    Read what `encode` wrote; null is absent, and fields of a newer version are passed over.
 
     Raises:
         ValueError: It is nothing that `encode` wrote.
@@ -96,9 +96,10 @@ def _make(kind: type, values: dict[str, Any]) -> Any:
     """Make a *kind* of the fields that are there; the others have their defaults."""
     fields: dict[str, Any] = {"parent_id": None} if kind is Run else {}
     for name in _FIELDS[kind]:
-        if name in values:
+        value = values.get(name)
+        if value is not None:
             read = _READ[kind].get(name)
-            fields[name] = values[name] if read is None else read(values[name])
+            fields[name] = value if read is None else read(value)
     return kind(**fields)
 
 

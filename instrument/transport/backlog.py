@@ -13,9 +13,10 @@ from typing import Any, TypeAlias, final
 
 from .. import codec
 from ..guard import guard
-from ..run import Item, Trace
+from ..run import Item
 from .held import Place
 from .lane import Lane
+from .packed import packed
 from .spool import ADOPTED, MIB, Spool, SpoolOptions
 
 ITEMS_PER_TURN = 256
@@ -46,7 +47,7 @@ class Backlog:
     def write(self, items: Sequence[Item]) -> list[Written]:
         """Write items for all lanes that want them."""
         wanted = [(item, self._wanted_by(item)) for item in items]
-        bodies = [written_down(item) if names else None for item, names in wanted]
+        bodies = [packed(item) if names else None for item, names in wanted]
         batch = [
             (names, body)
             for (_, names), body in zip(wanted, bodies, strict=True)
@@ -129,12 +130,3 @@ class Backlog:
     def as_dict(self) -> dict[str, Any]:
         """Copy the spool's counts."""
         return self._spool.as_dict()
-
-
-def written_down(item: Item) -> bytes | None:
-    """Write an item as it lies on disk; None when that cannot be done, and for a whole tree."""
-    if isinstance(item, Trace):
-        return None
-    with guard("write an item down"):
-        return codec.encode(item)
-    return None

@@ -7,7 +7,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias, final
+from typing import TypeAlias, final
 
 from . import segment
 from .folder import unlock
@@ -135,17 +135,13 @@ class Held:
             os.close(fd)
 
 
-class Place(NamedTuple):
-    """Where an item lies."""
-
-    file: Held
-    offset: int
-
-    @property
-    def is_safe(self) -> bool:
-        """Whether it would outlive this process."""
-        return self.file.is_alive
-
+Place: TypeAlias = "tuple[Held, int]"
+"""Where an item lies: the file, and the offset in it."""
 
 Places: TypeAlias = "tuple[Place, ...]"
 """Where an item lies on disk: nowhere, at one place, or, for a tree, at one for each run."""
+
+
+def is_safe(place: Place) -> bool:
+    """Whether what lies there would outlive this process."""
+    return place[0].is_alive

@@ -27,7 +27,7 @@ from ..exporters._base import Encoded, Exporter, HttpExporter, Response, Verdict
 from ..guard import guard, notices
 from ..run import Item, Run
 from .bounds import Bounds
-from .held import Place, Places
+from .held import Place, Places, is_safe
 from .ledger import Ledger
 from .parcel import Entry, Parcel, Trial
 from .policy import action, backoff, retry_after
@@ -406,7 +406,7 @@ class Lane:
 
     def _lose_runs(self, reason: str, count: int, places: Places) -> None:
         """Drop runs of a tree, but for those on disk when the transport ends."""
-        safe = [place for place in places if place.is_safe] if reason == "exit" else []
+        safe = [place for place in places if is_safe(place)] if reason == "exit" else []
         self.left += safe
         self.ledger.spool(0, len(safe))
         self.settled.extend(() if safe else places)

@@ -11,7 +11,7 @@ import orjson
 
 from ..exporters._base import Encoded, Request
 from ..run import Exchange, Feedback, Item, Run, Trace, UserEvent
-from .held import Places
+from .held import Places, is_safe
 
 ITEM_BYTES = 1024
 """What an item weighs beside its texts, in bytes."""
@@ -39,7 +39,7 @@ class Entry:
     @property
     def is_safe(self) -> bool:
         """Whether it would outlive this process."""
-        return bool(self.places) and all(place.is_safe for place in self.places)
+        return bool(self.places) and all(map(is_safe, self.places))
 
 
 @final

@@ -90,17 +90,18 @@ class Contents:
 
 def item_frame(names: tuple[str, ...], body: bytes) -> bytes:
     """Frame an item for these destinations."""
-    return _framed(ITEM, _prefix(names) + body)
+    return _framed(ITEM, _prefix(names), body)
 
 
 def settled_frame(name: str, offsets: Sequence[int]) -> bytes:
     """Frame the word that a destination needs these items no more."""
-    return _framed(SETTLED, orjson.dumps([name, *offsets]))
+    return _framed(SETTLED, b"", orjson.dumps([name, *offsets]))
 
 
-def _framed(kind: int, payload: bytes) -> bytes:
-    head = _HEAD.pack(MAGIC, VERSION, kind, len(payload))
-    return b"".join((head, _CRC.pack(crc32(payload, crc32(head))), payload))
+def _framed(kind: int, prefix: bytes, body: bytes) -> bytes:
+    head = _HEAD.pack(MAGIC, VERSION, kind, len(prefix) + len(body))
+    crc = crc32(body, crc32(head + prefix))
+    return b"".join((head, _CRC.pack(crc), prefix, body))
 
 
 @lru_cache(maxsize=64)

@@ -16,6 +16,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, repeat
 from typing import Any, Literal, TypeAlias, final
 
 from ..guard import notices
@@ -30,6 +31,9 @@ Book: TypeAlias = Callable[[str, str, int], None]
 
 ADOPTED = "adopted"
 """What happened to items of a file that was taken over; all other words are reasons of a loss."""
+
+UNSEEN_SHARE = 16
+"""Part of `max_bytes` that is written before the folder is looked at again."""
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -110,6 +114,8 @@ class Spool:
         self._next_try = -math.inf
         self._last_sync = -math.inf
         self._works = True
+        self._total = 0
+        self._unseen = options.max_bytes
 
     # What comes in
 
@@ -145,15 +151,11 @@ class Spool:
         if file is None:
             self.counts["unspooled"] += len(chunk)
             return [None] * len(chunk)
-        places: list[Place | None] = []
-        offset = file.size - len(data)
-        for _, frame in chunk:
-            places.append(Place(file, offset))
-            offset += len(frame)
         for names, count in Counter(names for names, _ in chunk).items():
             file.in_memory.update(dict.fromkeys(names, count))
         self.counts["written"] += len(chunk)
-        return places
+        offsets = accumulate((len(frame) for _, frame in chunk[:-1]), initial=file.size - len(data))
+        return list(zip(repeat(file), offsets, strict=False))
 
     def _written(self, data: bytes) -> Held | None:
         """Write to a file that has room, else to a new one; give it, or None."""
@@ -244,14 +246,14 @@ class Spool:
         for file in sorted(self._files.values(), key=lambda each: each.name):
             waiting = file.waiting.get(name) or deque()
             while waiting and len(taken) < max_items and max_bytes > 0:
-                place = Place(file, waiting.popleft())
+                offset = waiting.popleft()
                 self._waiting[name] -= 1
-                body = file.fetch(place.offset)
+                body = file.fetch(offset)
                 if body is None:
                     self._lost(name, "spool_corrupt", 1)
                     continue
                 file.in_memory[name] += 1
-                taken.append((place, body))
+                taken.append(((file, offset), body))
                 max_bytes -= len(body)
             self._let_go(file)
         return taken
@@ -354,9 +356,13 @@ class Spool:
 
     def _make_room(self, size: int) -> bool:
         """Remove the oldest files until so many more bytes are within bounds."""
-        listed = self._folder.listing()
         most = self._options.max_bytes - size
-        total = sum(each.size for each in listed)
+        self._unseen += size
+        if self._unseen < most // UNSEEN_SHARE and self._total + self._unseen <= most:
+            return True
+        listed = self._folder.listing()
+        total = self._total = sum(each.size for each in listed)
+        self._unseen = size
         for each in listed:
             if total <= most:
                 return True

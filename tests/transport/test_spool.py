@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from instrument.guard import notices
+from instrument.transport.held import Place, is_safe
 from instrument.transport.segment import MAGIC, VERSION
-from instrument.transport.spool import Place, Spool, SpoolOptions
+from instrument.transport.spool import Spool, SpoolOptions
 
 KIB = 1024
 
@@ -97,7 +98,7 @@ def test_not_inherited(folder):
     (place,) = Process(folder).write("x")
 
     assert place is not None
-    assert not os.get_inheritable(place.file.fd)
+    assert not os.get_inheritable(place[0].fd)
 
 
 def test_settled_is_removed(folder):
@@ -250,7 +251,7 @@ def test_too_much_in_memory(folder):
     places = [process.write("x" * 900)[0] for _ in range(20)]
 
     assert process.booked == {}
-    assert [place.is_safe for place in places if place].count(False) >= 12
+    assert [is_safe(place) for place in places if place].count(False) >= 12
     process.spool.settle("a", [place for place in places if place])
     assert files(folder) == []
 
@@ -477,7 +478,7 @@ def test_sync(folder, policy, synced):
         process.clock.now += step
         (place,) = process.write("x")
         assert place is not None
-        seen += not place.file.is_dirty
+        seen += not place[0].is_dirty
 
     assert seen == synced
 
@@ -489,11 +490,11 @@ def test_interval_catches_up(folder):
     process.write("x")
     (place,) = process.write("y")
     assert place is not None
-    assert place.file.is_dirty
+    assert place[0].is_dirty
     process.clock.now = process.spool.due()
     process.spool.tend()
 
-    assert not place.file.is_dirty
+    assert not place[0].is_dirty
 
 
 def test_takes_over_little_by_little(folder):

@@ -236,11 +236,12 @@ def _search(text: str, indexed: bool) -> tuple[str, str]:
     """Look words up in the index; where there is none for them, look through the texts."""
     words = match(text) if indexed else None
     if words is not None:
-        return "r.n IN (SELECT rowid FROM search WHERE search MATCH :search)", words
+        return INDEXED, words
     escaped = re.sub(r"([\\%_])", r"\\\1", text.strip())
     return _LIKE, f"%{escaped}%"
 
 
+INDEXED = "r.n IN (SELECT rowid FROM search WHERE search MATCH :search)"
 _LIKE = r"""EXISTS (SELECT 1 FROM texts x WHERE x.n = r.n AND (
     x.title LIKE :search ESCAPE '\' OR x.prompt LIKE :search ESCAPE '\'
     OR x.answer LIKE :search ESCAPE '\'

@@ -25,6 +25,7 @@ from .outline import outline
 from .overview import overview
 from .questions import (
     EVERYTHING,
+    INDEXED,
     Bucket,
     Field,
     Filters,
@@ -296,6 +297,8 @@ def _ids(db: Connection, filters: Filters, limit: int, offset: int) -> list[str]
     if filters == EVERYTHING:
         return [row[0] for row in db.execute(_NEWEST, (limit, offset))]
     term, values = figures.condition(db, filters)
+    # The + has SQLite go from the newest run on, rather than sort all that hold a common word.
+    term = term.replace(INDEXED, f"+{INDEXED}")
     found: dict[str, None] = {}
     for (trace_id,) in db.execute(_MATCHING.format(term), values):
         found[trace_id] = None

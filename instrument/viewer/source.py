@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeAlias, final
 
 from .. import cost
@@ -46,6 +47,7 @@ class Source:
     def __init__(self, path: Path, now: Callable[[], datetime] = utc_now) -> None:
         self.path = path
         self.now = now
+        self._adding = Lock()
         # The last argument of both is what makes an answer old: the store's state, or the minute.
         self._overview = lru_cache(maxsize=32)(self._read_overview)
         self._values = lru_cache(maxsize=8)(self._read_values)
@@ -73,7 +75,8 @@ class Source:
 
     def overview(self, filters: Filters, latest: int) -> Overview:
         """Add runs up over time, once for each state of the store."""
-        return self._overview(filters, latest)
+        with self._adding:  # whoever asks for the same meanwhile waits, and has it too
+            return self._overview(filters, latest)
 
     def values(self, field: Field) -> list[str]:
         """Return the values of a field by name, at most a minute old."""
@@ -81,12 +84,12 @@ class Source:
 
     def warm(self) -> None:
         """Add up what the first page shows before anybody asks for it, and load the prices."""
-        cost.available()
         with suppress(StoreError):
             store = self.store()
             if store is not None:
                 self.overview(EVERYTHING, store.latest())
                 self.values("tag")
+        cost.available()
 
     def _read_overview(self, filters: Filters, _latest: int) -> Overview:
         return self.needed().overview(filters, SLOTS)

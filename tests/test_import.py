@@ -67,3 +67,24 @@ def test_import_is_quick(fresh):
     best = min(float(fresh(CLOCK)) for _ in range(8))
 
     assert best <= BUDGET_MS, f"import instrument took {best:.1f} ms"
+
+
+@pytest.mark.parametrize(
+    ("exporters", "loaded"), [("'sqlite'", False), ("LLMonitor('11111111-app'), 'sqlite'", True)]
+)
+def test_httpx_is_never_half_imported(fresh, exporters, loaded):
+    """
+    It is imported when tracing to a backend begins, and not at all for the store alone.
+
+    openai 3 looks for it among the loaded modules at every call, and fails on half of it: so it
+    must not be imported on a thread beside the application's.
+    """
+    code = f"""
+import os, sys
+os.environ["INSTRUMENT_QUIET"] = "1"
+import instrument
+from instrument.exporters.llmonitor import LLMonitor
+instrument.instrument(exporters=[{exporters}])
+print(hasattr(sys.modules.get("httpx"), "Client"))
+"""
+    assert fresh(code).strip() == str(loaded)

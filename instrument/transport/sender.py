@@ -116,6 +116,17 @@ class Sender:
             return self._client
 
 
+def load() -> None:
+    """
+    Import httpx here and now, in the thread that begins to trace.
+
+    On a thread of ours it would be half imported for a while, and openai 3, which looks for httpx
+    among the loaded modules at every call, would fail on that half.
+    """
+    with guard("import httpx"):
+        import httpx  # noqa: F401 - to have it loaded
+
+
 def make_client(bounds: Bounds) -> httpx.Client:
     """Make a client that verifies, does not follow, and says who it is."""
     from importlib.metadata import PackageNotFoundError, version

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
-from ..exporters._base import Exporter
+from ..exporters._base import Exporter, HttpExporter
 from ..guard import guard
 from ..recorder import Carried
 from ..run import Item
@@ -17,6 +17,7 @@ from .bounds import Bounds
 from .desk import Process
 from .flush import Flush, Flushed
 from .folder import Folder
+from .sender import load
 from .spool import SpoolOptions
 from .worker import Worker
 
@@ -58,6 +59,8 @@ class Transport:
         spool: SpoolOptions | None = None,
     ) -> None:
         self._exporters = tuple(exporters)
+        if any(isinstance(exporter, HttpExporter) for exporter in self._exporters):
+            load()
         self._process = process
         self._bounds = bounds or Bounds()
         self._clock = clock

@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     run.set_defaults(do=lambda _: run.error("say which program"))
-    for add in (add_show, add_stats, add_view):
+    for add in (add_show, add_stats, add_view, add_preview, add_send):
         add(commands)
     return top
 
@@ -136,6 +136,20 @@ def stats(options: argparse.Namespace) -> int:
     return stats(options)
 
 
+def preview(options: argparse.Namespace) -> int:
+    """Print what traces would become for a destination."""
+    from .commands.preview import preview
+
+    return preview(options)
+
+
+def send(options: argparse.Namespace) -> int:
+    """Deliver stored traces."""
+    from .commands.send import send
+
+    return send(options)
+
+
 def view(options: argparse.Namespace) -> int:
     """Serve the web page."""
     try:
@@ -145,3 +159,38 @@ def view(options: argparse.Namespace) -> int:
     except viewer.ViewError as error:
         complain(error)
         return 1
+
+
+def add_preview(commands: Commands) -> None:
+    """Describe `preview`."""
+    dry = commands.add_parser(
+        "preview",
+        help="print what a destination would be sent",
+        description=(
+            "Print the exact requests that the newest traces would become for a destination, "
+            "keys masked. Nothing is sent, and no key is needed."
+        ),
+    )
+    dry.add_argument("--to", required=True, metavar="NAME", help="the destination")
+    dry.add_argument("--limit", type=positive, default=1, metavar="N", help="traces (1)")
+    add_filters(dry)
+    add_store(dry)
+    dry.set_defaults(do=preview)
+
+
+def add_send(commands: Commands) -> None:
+    """Describe `send`."""
+    late = commands.add_parser(
+        "send",
+        help="deliver stored traces to a destination",
+        description=(
+            "Deliver what is stored to a destination whose key is set, oldest first. What was "
+            "sent before by this command is left out. What a program sent by itself is not known "
+            "here: LLMonitor and HoneyHive know it again by its ids."
+        ),
+    )
+    late.add_argument("--to", required=True, metavar="NAME", help="the destination")
+    add_since(late)
+    late.add_argument("--again", action="store_true", help="send also what was sent before")
+    add_store(late)
+    late.set_defaults(do=send)

@@ -45,23 +45,14 @@ class Backlog:
         self._clock = clock
 
     def write(self, items: Sequence[Item]) -> list[Written]:
-        """Write items for all lanes that want them."""
-        wanted = [(item, self._wanted_by(item)) for item in items]
-        bodies = [packed(item) if names else None for item, names in wanted]
-        batch = [
-            (names, body)
-            for (_, names), body in zip(wanted, bodies, strict=True)
-            if body is not None
-        ]
-        places: Sequence[Place | None] = [None] * len(batch)
+        """Write items for all lanes that want them; those that none wants are left out."""
+        asked = [(item, self._wanted_by(item)) for item in items]
+        wanted = [(item, names) for item, names in asked if names]
+        places: Sequence[Place | None] = [None] * len(wanted)
         with guard("write to the spool"):
-            places = self._spool.append(batch)
+            places = self._spool.append((names, packed(item)) for item, names in wanted)
         self.next_write = self._clock() + self._window
-        at = iter(places)
-        return [
-            (item, names, None if body is None else next(at))
-            for (item, names), body in zip(wanted, bodies, strict=True)
-        ]
+        return [(*each, place) for each, place in zip(wanted, places, strict=True)]
 
     def _wanted_by(self, item: Item) -> tuple[str, ...]:
         return tuple([name for name, lane in self._lanes.items() if lane.wants(item)])

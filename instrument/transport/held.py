@@ -58,13 +58,13 @@ class Held:
         """Whether somebody removed the file."""
         return os.fstat(self.fd).st_nlink == 0
 
-    def append(self, data: bytes) -> bool:
+    def append(self, pieces: Sequence[bytes], size: int) -> bool:
         """Write whole frames at the end; what was written only in part is cut off again."""
         try:
-            written = os.write(self.fd, data)
+            written = os.writev(self.fd, pieces)
         except OSError:
             return False
-        if written == len(data):
+        if written == size:
             self.size += written
             self.is_dirty = True
             return True
@@ -88,7 +88,8 @@ class Held:
         When the disk is full this is not written, and they are sent again if the process dies.
         """
         is_dirty = self.is_dirty
-        self.append(segment.settled_frame(name, offsets))
+        frame = segment.settled_frame(name, offsets)
+        self.append([frame], len(frame))
         self.is_dirty = is_dirty  # there is no hurry with it
 
     def fetch(self, offset: int) -> bytes | None:

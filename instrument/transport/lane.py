@@ -127,8 +127,9 @@ class Lane:
             self.settled.extend(replaced.places)
             replaced.places = places
             self.ledger.merge()
-        # A tree whose runs came back one by one would not be one any more.
-        self._leave("queue_full", self._shelf.make_room(self.ledger.queued), self.trees is None)
+        for entry in self._shelf.make_room(self.ledger.queued):
+            # A tree whose runs came back one by one would not be one any more.
+            self._leave("queue_full", [entry], self.trees is None)
 
     def room(self) -> int:
         """Say how many items may be read back from disk: until half of the lane is taken."""

@@ -88,20 +88,19 @@ class Contents:
         return sum(map(len, self.waiting.values()))
 
 
-def item_frame(names: tuple[str, ...], body: bytes) -> bytes:
-    """Frame an item for these destinations."""
-    return _framed(ITEM, _prefix(names), body)
+def item_head(names: tuple[str, ...], body: bytes) -> bytes:
+    """Give what stands before an item for these destinations: header, names, line feed."""
+    prefix = _prefix(names)
+    head = _HEAD.pack(MAGIC, VERSION, ITEM, len(prefix) + len(body))
+    crc = crc32(body, crc32(head + prefix))
+    return b"".join((head, _CRC.pack(crc), prefix))
 
 
 def settled_frame(name: str, offsets: Sequence[int]) -> bytes:
     """Frame the word that a destination needs these items no more."""
-    return _framed(SETTLED, b"", orjson.dumps([name, *offsets]))
-
-
-def _framed(kind: int, prefix: bytes, body: bytes) -> bytes:
-    head = _HEAD.pack(MAGIC, VERSION, kind, len(prefix) + len(body))
-    crc = crc32(body, crc32(head + prefix))
-    return b"".join((head, _CRC.pack(crc), prefix, body))
+    payload = orjson.dumps([name, *offsets])
+    head = _HEAD.pack(MAGIC, VERSION, SETTLED, len(payload))
+    return b"".join((head, _CRC.pack(crc32(payload, crc32(head))), payload))
 
 
 @lru_cache(maxsize=64)

@@ -25,12 +25,14 @@ from .folder import Folder, Listed, Lock, NoLocksError, try_lock
 from .held import Held, Place
 
 Sync: TypeAlias = Literal["none", "batch", "interval"]
-Framed: TypeAlias = "tuple[tuple[str, ...], bytes]"
 Book: TypeAlias = Callable[[str, str, int], None]
 """Told of a destination, what happened to items that lay on disk alone, and how many they were."""
 
 ADOPTED = "adopted"
 """What happened to items of a file that was taken over; all other words are reasons of a loss."""
+
+CHUNK_ITEMS = 64
+"""Items that are written at once: few enough that the memory for them is used again and again."""
 
 UNSEEN_SHARE = 16
 """Part of `max_bytes` that is written before the folder is looked at again."""
@@ -71,6 +73,24 @@ class SpoolOptions:
     adopt_bytes: int = 8 * MIB
     scan_interval: float = 30.0
     retry_interval: float = 5.0
+
+
+@final
+class Chunk:
+    """Framed items that are written at once, and how many there are for which destinations."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.sizes: list[int] = []
+        self.size = 0
+        self.tally: Counter[tuple[str, ...]] = Counter()
+
+    def add(self, names: tuple[str, ...], head: bytes, body: bytes) -> None:
+        """Add an item."""
+        self.pieces += (head, body)
+        self.sizes.append(len(head) + len(body))
+        self.size += self.sizes[-1]
+        self.tally[names] += 1
 
 
 @final
@@ -119,50 +139,55 @@ class Spool:
 
     # What comes in
 
-    def append(self, batch: Sequence[tuple[tuple[str, ...], bytes]]) -> list[Place | None]:
+    def append(self, batch: Iterable[tuple[tuple[str, ...], bytes | None]]) -> list[Place | None]:
         """
         Write items with the names of their destinations, and give where each lies.
 
         None stands for an item that could not be written, and lies in memory only.
         """
         places: list[Place | None] = []
-        chunk: list[Framed] = []
-        size, room = 0, self._room()
+        chunk = Chunk()
         for names, body in batch:
-            frame = segment.item_frame(names, body)
-            if chunk and size + len(frame) > room:
+            head = b"" if body is None else segment.item_head(names, body)
+            size = len(head) + len(body or b"")
+            if chunk.sizes and (
+                len(chunk.sizes) >= CHUNK_ITEMS or chunk.size + size > self._room()
+            ):
                 places += self._write(chunk)
-                chunk, size, room = [], 0, self._segment_bytes
-            chunk.append((names, frame))
-            size += len(frame)
+                chunk = Chunk()
+            if body is not None:
+                chunk.add(names, head, body)
+                continue
+            places += [*self._write(chunk), None]
+            chunk = Chunk()
+            self.counts["unspooled"] += 1
         places += self._write(chunk)
         self._sync(self._clock(), always=self._options.sync == "batch")
         return places
 
     def _room(self) -> int:
         """Say how many bytes the file that is written to still takes."""
-        taken = 0 if self._current is None else self._current.size
-        return max(0, self._segment_bytes - taken)
+        return self._segment_bytes - (0 if self._current is None else self._current.size)
 
-    def _write(self, chunk: Sequence[Framed]) -> list[Place | None]:
-        data = b"".join(frame for _, frame in chunk)
-        fits = 0 < len(data) <= self._options.max_bytes // 4
-        file = self._written(data) if fits else None
+    def _write(self, chunk: Chunk) -> Sequence[Place | None]:
+        fits = 0 < chunk.size <= self._options.max_bytes // 4
+        file = self._written(chunk) if fits else None
+        count = len(chunk.sizes)
         if file is None:
-            self.counts["unspooled"] += len(chunk)
-            return [None] * len(chunk)
-        for names, count in Counter(names for names, _ in chunk).items():
-            file.in_memory.update(dict.fromkeys(names, count))
-        self.counts["written"] += len(chunk)
-        offsets = accumulate((len(frame) for _, frame in chunk[:-1]), initial=file.size - len(data))
+            self.counts["unspooled"] += count
+            return [None] * count
+        for names, of_them in chunk.tally.items():
+            file.in_memory.update(dict.fromkeys(names, of_them))
+        self.counts["written"] += count
+        offsets = accumulate(chunk.sizes[:-1], initial=file.size - chunk.size)
         return list(zip(repeat(file), offsets, strict=False))
 
-    def _written(self, data: bytes) -> Held | None:
+    def _written(self, chunk: Chunk) -> Held | None:
         """Write to a file that has room, else to a new one; give it, or None."""
         if self.is_off or self._clock() < self._next_try:
             return None
-        while (file := self._usable(len(data))) is not None:
-            if file.append(data):
+        while (file := self._usable(chunk.size)) is not None:
+            if file.append(chunk.pieces, chunk.size):
                 self._works = True
                 return file
             self._current = None

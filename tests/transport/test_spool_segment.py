@@ -11,13 +11,18 @@ from instrument.transport.segment import (
     VERSION,
     Frame,
     body_of,
-    item_frame,
+    item_head,
     parts,
     read,
     settled_frame,
 )
 
 BODIES = st.lists(st.text(min_size=1, max_size=40).map(str.encode), min_size=1, max_size=8)
+
+
+def item_frame(names: tuple[str, ...], body: bytes) -> bytes:
+    """Write one item."""
+    return item_head(names, body) + body
 
 
 def written(bodies: list[bytes]) -> tuple[bytes, list[int]]:

@@ -35,21 +35,22 @@ class Traced:
         self._runs: dict[int, Any] = {}
 
     @property
-    def items(self):
-        """Everything published so far, in order."""
-        taken = [record for record in self.records if isinstance(record, Record)]
-        return [self._runs.setdefault(id(record), record.decode()) for record in taken]
-
-    @property
     def ended(self):
         """The runs that have ended, in order."""
-        return [run for run in self.items if run.duration is not None]
+        return [self._decode(record) for record in self._records() if record.duration is not None]
 
     @property
-    def left_open(self):
-        """The runs that have begun and not ended."""
-        ended = {run.id for run in self.ended}
-        return [run for run in self.items if run.id not in ended]
+    def begun_ids(self):
+        """The ids of the runs that were published as open, in order."""
+        return [record.run.id for record in self._records() if record.duration is None]
+
+    def _decode(self, record):
+        if id(record) not in self._runs:
+            self._runs[id(record)] = record.decode()
+        return self._runs[id(record)]
+
+    def _records(self):
+        return [record for record in self.records if isinstance(record, Record)]
 
     def of(self, kind):
         """The ended runs of a kind."""
@@ -76,7 +77,8 @@ class Traced:
 
     def check(self):
         """Assert what holds of any traffic: each run once, all ended, all parents there."""
-        begun = [run.id for run in self.items if run.duration is None]
+        taken = [record for record in self.records if isinstance(record, Record)]
+        begun = [record.run.id for record in taken if record.duration is None]
         ended = [run.id for run in self.ended]
         assert len(set(begun)) == len(begun)
         assert sorted(begun) == sorted(ended)

@@ -20,6 +20,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tools import ToolException, tool
 
+from instrument.integrations.langchain import tasks
 from instrument.integrations.langchain.handler import Handler
 from instrument.integrations.langchain.nodes import Source, registry
 from instrument.integrations.langchain.registry import (
@@ -28,6 +29,7 @@ from instrument.integrations.langchain.registry import (
     SWEEP_SECONDS,
     Registry,
 )
+from instrument.integrations.langchain.tasks import MAX_RUNS
 from tests.integrations.langchain_fakes import FakeChat, FakeRetriever, FakeStream, traced
 
 PROMPT = ChatPromptTemplate.from_messages([("human", "{q}")])
@@ -405,9 +407,59 @@ async def test_cancelled_text_model(runs):
     assert runs.one(kind="llm").error.type == "CancelledError"
 
 
+CANCELLED_AT_ANY_POINT = {
+    "model": lambda: FakeChat(pace=SLOW).ainvoke("hi"),
+    "chain": lambda: sequence(FakeChat(pace=SLOW)).ainvoke({"q": "hi"}),
+    "batch": lambda: sequence(FakeChat(pace=SLOW)).abatch([{"q": "a"}, {"q": "b"}]),
+    "map": lambda: RunnableParallel(a=FakeChat(pace=SLOW), b=FakeChat(pace=SLOW)).ainvoke("hi"),
+    "retriever": lambda: FakeRetriever(pace=SLOW).ainvoke("hi"),
+    "text model": lambda: FakeListLLM(responses=["yes"]).ainvoke("hi"),
+}
+
+
+@pytest.mark.parametrize("name", CANCELLED_AT_ANY_POINT)
+async def test_cancelled_at_any_point(name, runs):
+    """Whichever step of the event loop a cancellation falls into, no run stays open."""
+    for steps in range(60):
+        task = asyncio.ensure_future(CANCELLED_AT_ANY_POINT[name]())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(0.001)
+        assert not len(registry), steps
+
+
+async def test_task_cancelled_between_two_chunks(runs):
+    """A stream that was not being read when its task was cancelled keeps its text."""
+
+    async def read():
+        async for _ in FakeStream(words=["one ", "two"]).astream("hi"):
+            await asyncio.sleep(SLOW)
+
+    await cancel(read())
+    gc.collect()
+    await asyncio.sleep(0.05)
+
+    assert orjson.loads(runs.one(kind="llm").output)["content"] == "one "
+
+
+def test_long_task(runs):
+    """A task that makes many calls does not remember them all."""
+
+    async def work():
+        for _ in range(3 * MAX_RUNS):
+            await FakeChat().ainvoke("hi")
+        return [len(run_ids) for run_ids in tasks._runs.values()]
+
+    assert max(asyncio.run(work())) <= MAX_RUNS + 1
+    assert not tasks._runs
+
+
 async def test_cancelled_batch(runs):
     """Every run of a cancelled batch ends."""
-    await cancel(sequence(FakeChat(pace=SLOW)).abatch([{"q": "a"}, {"q": "b"}, {"q": "c"}]))
+    batch = sequence(FakeChat(pace=SLOW)).abatch([{"q": "a"}, {"q": "b"}, {"q": "c"}])
+    await cancel(batch, after=0.5)
 
     assert len(runs.of("llm")) == 3
 
@@ -461,7 +513,7 @@ def test_never_ended():
         handler.on_chain_start(None, 1, run_id=uuid4(), name="lost")
         for node in registry._open.values():
             node.begun -= MAX_SECONDS + 1
-        registry._swept -= SWEEP_SECONDS
+        registry.due -= SWEEP_SECONDS
         FakeChat().invoke("hi")
 
         assert runs.one("lost").error.type == "NeverEnded"

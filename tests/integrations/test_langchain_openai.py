@@ -68,7 +68,7 @@ def test_plain(server, with_openai):
     assert (run.usage.total, run.usage.cached, run.usage.reasoning) == (14, 6, 2)
     assert run.answer.finish_reasons == ("stop",)
     assert orjson.loads(run.params)["temperature"] == 0.5
-    assert "hush" not in str(runs.items)
+    assert "hush" not in str(runs.ended)
 
 
 @BOTH

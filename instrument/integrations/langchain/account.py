@@ -20,6 +20,7 @@ from ...guard import guard
 from ...recorder import Facts, LazyFacts
 from ...run import JSON, Answer, Error, Kind, Snapshot, Usage
 from . import messages
+from .labels import clean_tags, kept_metadata
 from .shots import MARK, Shot
 from .usage import add_up, is_cache_hit, read_usage
 
@@ -66,7 +67,7 @@ class Account:
     )
 
     def __init__(
-        self, kind: Kind, run_id: UUID, tags: tuple[str, ...], metadata: dict[str, JSON]
+        self, kind: Kind, run_id: UUID, tags: tuple[Any, ...], metadata: dict[str, Any]
     ) -> None:
         self.kind = kind
         self.run_id = run_id
@@ -96,8 +97,9 @@ class Account:
 
     def begun(self) -> Facts:
         """Tell what is known while the run is open."""
-        metadata = {**self.metadata, **self.extra, "langchain_run_id": str(self.run_id)}
-        facts: Facts = {"bound": Bound(tags=self.tags, metadata=metadata)}
+        kept = kept_metadata(self.metadata)
+        metadata = {**kept, **self.extra, "langchain_run_id": str(self.run_id)}
+        facts: Facts = {"bound": Bound(tags=clean_tags(self.tags), metadata=metadata)}
         if self.given is not None:
             facts["input"] = messages.read(self.given)
         if self.kind == "llm":

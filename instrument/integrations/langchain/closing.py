@@ -52,6 +52,10 @@ METHODS: Final[dict[str, tuple[Method, ...]]] = {
         Method("BaseRetriever", "invoke", "retriever", asynchronous=False),
         Method("BaseRetriever", "ainvoke", "retriever", asynchronous=True),
     ),
+    # A batch begins its runs in tasks of their own, which end well before it is cancelled.
+    "langchain_core.runnables.base": (
+        Method("RunnableSequence", "abatch", "chain", asynchronous=True),
+    ),
     "langchain_core.tools.base": (
         Method("BaseTool", "run", "tool", asynchronous=False),
         Method("BaseTool", "arun", "tool", asynchronous=True),
@@ -61,6 +65,8 @@ METHODS: Final[dict[str, tuple[Method, ...]]] = {
 
 def end_open(inside: Scope, error: BaseException) -> None:
     """End what is still open of the runs that a call has begun."""
+    if inside.kind == "chain" and isinstance(error, Exception):
+        return  # the other chains of a batch run on
     with guard("end a run that LangChain left open"):
         for run_id in inside.run_ids:
             break_off(run_id, error)

@@ -12,10 +12,11 @@ from ... import recorder as recorders
 from ...context import Bound, bind
 from ...guard import guard
 from ...recorder import MAX_MESSAGE_CHARS, Recorder
-from ...run import Error
+from ...run import Error, Kind
 from .closing import end_when_dropped
-from .nodes import Source, registry
+from .nodes import Node, Source, registry
 from .shots import take, take_answer, take_partial
+from .tasks import watch_task
 from .tracing import begin, fail, finish
 
 
@@ -31,6 +32,14 @@ class Handler(BaseCallbackHandler):
         super().__init__()
         self.source = source or Source(newest)
 
+    def _begin(
+        self, kind: Kind, run_id: UUID, serialized: Any, told: dict[str, Any]
+    ) -> Node | None:
+        node = begin(self.source, kind, run_id, serialized, told)
+        if node is not None:
+            watch_task(run_id)
+        return node
+
     @property
     def raise_error(self) -> bool:
         """Whether LangChain lets our failures through: only in our tests, with a strict guard."""
@@ -39,7 +48,7 @@ class Handler(BaseCallbackHandler):
     def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: UUID, **told: Any) -> None:
         """Begin a chain, an agent, a graph or a node of one."""
         with guard("begin a chain"):
-            node = begin(self.source, "chain", run_id, serialized, told)
+            node = self._begin("chain", run_id, serialized, told)
             if node is not None:
                 node.announce(None if told.get("defers_inputs") else take(inputs))
 
@@ -58,7 +67,7 @@ class Handler(BaseCallbackHandler):
     ) -> None:
         """Begin a call of a chat model."""
         with guard("begin a model call"):
-            node = begin(self.source, "llm", run_id, serialized, told)
+            node = self._begin("llm", run_id, serialized, told)
             if node is not None:
                 node.announce(take(messages[0] if messages else []), told.get("invocation_params"))
                 end_when_dropped(run_id)
@@ -66,7 +75,7 @@ class Handler(BaseCallbackHandler):
     def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: UUID, **told: Any) -> None:
         """Begin a call of a text model, whose prompt becomes a user's message."""
         with guard("begin a model call"):
-            node = begin(self.source, "llm", run_id, serialized, told)
+            node = self._begin("llm", run_id, serialized, told)
             if node is not None:
                 given = [{"role": "user", "content": prompt} for prompt in prompts]
                 node.announce(take(given), told.get("invocation_params"))
@@ -95,7 +104,7 @@ class Handler(BaseCallbackHandler):
     def on_tool_start(self, serialized: Any, input_str: str, *, run_id: UUID, **told: Any) -> None:
         """Begin a tool; its arguments are better than their text."""
         with guard("begin a tool"):
-            node = begin(self.source, "tool", run_id, serialized, told)
+            node = self._begin("tool", run_id, serialized, told)
             if node is not None:
                 inputs = told.get("inputs")
                 node.announce(take(input_str if inputs is None else inputs))
@@ -113,7 +122,7 @@ class Handler(BaseCallbackHandler):
     def on_retriever_start(self, serialized: Any, query: str, *, run_id: UUID, **told: Any) -> None:
         """Begin a retriever."""
         with guard("begin a retriever"):
-            node = begin(self.source, "retriever", run_id, serialized, told)
+            node = self._begin("retriever", run_id, serialized, told)
             if node is not None:
                 node.announce(take(query))
 

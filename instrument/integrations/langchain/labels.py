@@ -46,6 +46,27 @@ MODEL_KEYS: Final = ("model", "model_name", "model_id", "azure_deployment", "dep
 CONFIG_FRAMES: Final = 30
 """How many frames above a root's start are searched for its `config`."""
 
+CONFIG_METHODS: Final = frozenset(
+    {
+        "invoke",
+        "ainvoke",
+        "batch",
+        "abatch",
+        "stream",
+        "astream",
+        "_call_with_config",
+        "_acall_with_config",
+        "_batch_with_config",
+        "_abatch_with_config",
+        "_transform_stream_with_config",
+        "_atransform_stream_with_config",
+        "_chat_model_stream_v3",
+        "run",
+        "arun",
+    }
+)
+"""Methods of LangChain's that begin runs and have a `config`."""
+
 SDKS: Final = ("langchain", "langgraph")
 """How the names of the modules begin whose frames are searched."""
 
@@ -97,7 +118,7 @@ def find_configurable() -> Mapping[str, Any]:
     for _ in range(CONFIG_FRAMES):
         if frame is None:
             break
-        if "config" in frame.f_code.co_varnames and _is_langchain(frame):
+        if frame.f_code.co_name in CONFIG_METHODS and _is_langchain(frame):
             config = frame.f_locals.get("config")
             if isinstance(config, dict) and isinstance(config.get("configurable"), dict):
                 values: dict[str, Any] = config["configurable"]
@@ -127,9 +148,10 @@ def model_name(serialized: Any, told: Mapping[str, Any]) -> str:
     With a model chosen for one call, the parameters hold it beside the stale one of the
     constructor, so what LangChain worked out comes first.
     """
-    params = told.get("invocation_params") or {}
     name = (told.get("metadata") or {}).get("ls_model_name")
-    name = name or next((params[key] for key in MODEL_KEYS if params.get(key)), None)
+    if not name:
+        params = told.get("invocation_params") or {}
+        name = next((params[key] for key in MODEL_KEYS if params.get(key)), None)
     if not name and isinstance(serialized, dict):
         given = serialized.get("kwargs") or {}
         name = given.get("model") or given.get("model_name")

@@ -77,6 +77,8 @@ def identify(node: Node, run: OpenRun, metadata: Mapping[str, Any]) -> None:
 
 def fill(who: Who, other: Who) -> Who:
     """Take from *other* what *who* does not say."""
+    if who is NOBODY or other is NOBODY:
+        return other if who is NOBODY else who
     return Who(
         who.user_id or other.user_id,
         who.thread_id or other.thread_id,

@@ -52,6 +52,9 @@ class Registry(Generic[AnyEntry]):
 
     Args:
         clock: Monotonic seconds.
+
+    Attributes:
+        due: When to look next for runs that are overdue.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class Registry(Generic[AnyEntry]):
         # By the number in the id: hashing a UUID itself runs Python code, in which threads switch.
         self._open: dict[int, AnyEntry] = {}
         self._closed: OrderedDict[int, AnyEntry] = OrderedDict()
-        self._swept = clock()
+        self.due = clock() + SWEEP_SECONDS
 
     def __len__(self) -> int:
         """Count the open runs."""
@@ -87,6 +90,8 @@ class Registry(Generic[AnyEntry]):
 
     def add(self, run_id: UUID, entry: AnyEntry) -> bool:
         """Add a run that begins; False when another handler has done so already."""
+        if len(self._open) >= self.max_open:
+            self.due = 0.0
         return self._open.setdefault(run_id.int, entry) is entry
 
     def close(self, run_id: UUID) -> AnyEntry | None:
@@ -107,11 +112,9 @@ class Registry(Generic[AnyEntry]):
                 entry.deadline = deadline
 
     def overdue(self) -> list[UUID]:
-        """List the open runs that will not end any more; looks once in `SWEEP_SECONDS`."""
+        """List the open runs that will not end any more; the next look is `due` a while later."""
         now = self.clock()
-        if now - self._swept < SWEEP_SECONDS and len(self._open) < self.max_open:
-            return []
-        self._swept = now
+        self.due = now + SWEEP_SECONDS
         entries = tuple(self._open.items())
         surplus = entries[: self.max_open // 10] if len(entries) >= self.max_open else ()
         alive = _alive((entry for _, entry in entries), now - MAX_SECONDS)

@@ -40,6 +40,7 @@ ROLES: Final = {
     "FunctionMessageChunk": "function",
 }
 
+_CALLS = ("tool_calls", "invalid_tool_calls")
 _TOLD = ("usage_metadata", "response_metadata")
 _MORE = frozenset(
     {"refusal", "function_call", "tool_calls", "audio", "reasoning_content", "__openai_role__"}
@@ -104,23 +105,18 @@ class _Camera:
         self.texts: list[str] = []
 
     def unfold(self, value: Any) -> Any:
+        role = _roles.get(type(value))
+        if role is not None:
+            fields = value.__dict__
+            if not (fields.get("tool_calls") or fields.get("invalid_tool_calls")) and _is_bare(
+                fields
+            ):
+                return {"role": role, "content": fields["content"]}
         try:
             shape = _shapes[type(value)]
         except KeyError:
             shape = _remember(type(value))
         return shape(self, value)
-
-    def human(self, message: Any) -> dict[str, Any]:
-        fields = message.__dict__
-        if _is_bare(fields):
-            return {"role": "user", "content": fields["content"]}
-        return self.message(message)
-
-    def ai(self, message: Any) -> dict[str, Any]:
-        fields = message.__dict__
-        if fields.get("tool_calls") or fields.get("invalid_tool_calls") or not _is_bare(fields):
-            return self._marked("assistant", fields)
-        return {"role": "assistant", "content": fields["content"]}
 
     def tool(self, message: Any) -> dict[str, Any]:
         fields = message.__dict__
@@ -132,7 +128,7 @@ class _Camera:
     def message(self, message: Any) -> dict[str, Any]:
         fields = message.__dict__
         role = ROLES.get(fields["type"]) or fields.get("role") or fields["type"]
-        if role != "remove" and _is_bare(fields):
+        if role != "remove" and _is_bare(fields) and not any(map(fields.get, _CALLS)):
             return {"role": role, "content": fields["content"]}
         return self._marked(role, fields)
 
@@ -215,8 +211,6 @@ def _is_bare(fields: dict[str, Any]) -> bool:
 _Shape: TypeAlias = Callable[[_Camera, Any], Any]
 
 _SHAPES: Final[dict[tuple[str, str], _Shape]] = {
-    ("langchain_core.messages.human", "HumanMessage"): _Camera.human,
-    ("langchain_core.messages.ai", "AIMessage"): _Camera.ai,
     ("langchain_core.messages.tool", "ToolMessage"): _Camera.tool,
     ("langchain_core.messages.base", "BaseMessage"): _Camera.message,
     ("langchain_core.documents.base", "Document"): _Camera.document,
@@ -227,13 +221,23 @@ _SHAPES: Final[dict[tuple[str, str], _Shape]] = {
     ("langchain_core.runnables.base", "Runnable"): _Camera.name,
 }
 
+_USUAL: Final = {
+    ("langchain_core.messages.human", "HumanMessage"): "user",
+    ("langchain_core.messages.ai", "AIMessage"): "assistant",
+    ("langchain_core.messages.system", "SystemMessage"): "system",
+}
+
 _shapes: dict[type, _Shape] = {}
+_roles: dict[type, str] = {}
 
 
 def _remember(kind: type) -> _Shape:
     if len(_shapes) >= MAX_KINDS:
         _shapes.clear()
-    names = ((base.__module__, base.__qualname__) for base in kind.__mro__)
+        _roles.clear()
+    names = [(base.__module__, base.__qualname__) for base in kind.__mro__]
+    if names[0] in _USUAL:
+        _roles[kind] = _USUAL[names[0]]
     shape = next((_SHAPES[name] for name in names if name in _SHAPES), _Camera.other)
     _shapes[kind] = shape
     return shape

@@ -6,7 +6,7 @@ Everything here runs in the application's thread, so it takes values and leaves 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from ...guard import guard
 from ...recorder import describe, entropy_of
 from ...run import Answer, Error, Kind
 from .account import Account
-from .labels import AGENTS, HIDDEN, agent_key, clean_tags, kept_metadata, run_name
+from .labels import AGENTS, HIDDEN, agent_key, run_name
 from .nodes import Node, Source, registry, scope
 from .places import adopt, find_above, find_place, identify
 from .shots import Shot, take
@@ -40,21 +40,21 @@ def begin(
     if known is not None:
         adopt(known, source)
         return None
-    for late in registry.overdue():
-        abandon(late)
+    now = registry.clock()
+    if now >= registry.due:
+        abandon_late(registry.overdue())
     above = find_above(told.get("parent_run_id"))
     recorder = source.recorder() if above is None else above.recorder
     if recorder is None:
         return None
-    node = Node(recorder, above, registry.clock())
+    node = Node(recorder, above, now)
     node.said = source.said if above is None else merge(above.said, source.said)
     if HIDDEN in (told.get("tags") or ()):
         node.place, node.agent = (None, None) if above is None else (above.place, above.agent)
     else:
         name = run_name(kind, serialized, told)
-        if kind == "chain" and _is_agent(node, name, told):
-            kind = "agent"
-        _place(node, kind, name, run_id, told)
+        agent = kind == "chain" and _is_agent(node, name, told)
+        _place(node, "agent" if agent else kind, name, run_id, told)
     if not registry.add(run_id, node):
         return None
     inside = scope.get()
@@ -78,8 +78,7 @@ def _place(node: Node, kind: Kind, name: str, run_id: UUID, told: Mapping[str, A
     node.place = node.run = run = node.recorder.begin_under(place, kind, name, _entropy_for(run_id))
     identify(node, run, metadata)
     if run.sampled:
-        tags = clean_tags(told.get("tags"))
-        node.account = Account(kind, run_id, tags, kept_metadata(metadata))
+        node.account = Account(kind, run_id, tuple(told.get("tags") or ()), dict(metadata))
 
 
 def _entropy_for(run_id: UUID) -> bytes | None:
@@ -159,10 +158,11 @@ def break_off(run_id: UUID, error: BaseException) -> None:
     fail(run_id, error)
 
 
-def abandon(run_id: UUID) -> None:
-    """End a run that LangChain will not end any more."""
-    node = registry.close(run_id)
-    if node is not None and node.account is not None:
-        node.account.extra["synthetic"] = True
-        node.account.error = Error("LangChain began this run and never ended it", "NeverEnded")
-        node.end()
+def abandon_late(run_ids: Iterable[UUID]) -> None:
+    """End runs that LangChain will not end any more."""
+    for run_id in run_ids:
+        node = registry.close(run_id)
+        if node is not None and node.account is not None:
+            node.account.extra["synthetic"] = True
+            node.account.error = Error("LangChain began this run and never ended it", "NeverEnded")
+            node.end()

@@ -91,7 +91,7 @@ def test_token_leaves_the_address(agent, page):
 def test_from_list_to_run(agent, page):
     """From the list to a trace, and from its tree to one run, without a reload of the page."""
     page.get_by_role("link", name="finder").click()
-    page.wait_for_selector("article.run")
+    page.wait_for_selector("html.js article.run")
     page.evaluate("window.mark = 1")
 
     page.locator(".fall .row-link").nth(1).click()
@@ -110,7 +110,7 @@ def test_markup_stays_text(page, write, story):
     assert "document.title" in page.locator(".traces .prompt").text_content()
 
     page.locator(".traces .row-link").click()
-    page.wait_for_selector("article.run")
+    page.wait_for_selector("html.js article.run")
 
     assert page.locator("#in-1-1").text_content() == EVIL
     assert "owned" not in page.title().partition(" ·")[0].replace(EVIL, "")
@@ -145,6 +145,7 @@ def test_new_runs_come_by_themselves(agent, page, write, story):
 def test_an_open_trace_goes_on(agent, page, write, story):
     """The page of a trace shows runs as they join it, and keeps what was unfolded."""
     page.get_by_role("link", name="finder").click()
+    page.wait_for_selector("html.js article.run")
     page.get_by_text("Raw JSON", exact=True).click()
     page.wait_for_selector("#raw:has-text('Find it')")
 
@@ -184,7 +185,7 @@ def test_keys(agent, page):
     page.keyboard.press("j")
     page.keyboard.press("j")
     page.keyboard.press("Enter")
-    page.wait_for_selector("article.run")
+    page.wait_for_selector("html.js article.run")
 
     page.locator(".fall .row-link").first.focus()
     page.keyboard.press("ArrowDown")

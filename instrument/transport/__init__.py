@@ -7,9 +7,8 @@ of them and deals them out; a `lane` for each exporter decides (and never waits)
 has all of it on disk too.
 """
 
-from .bounds import Bounds
+from .bounds import Bounds, SpoolOptions
 from .flush import Flushed
-from .spool import SpoolOptions
 from .transport import Transport
 
 __all__ = ["Bounds", "Flushed", "SpoolOptions", "Transport"]

@@ -14,10 +14,11 @@ from typing import Any, TypeAlias, final
 from .. import codec
 from ..guard import guard
 from ..run import Item
+from .bounds import MIB, SpoolOptions
 from .held import Place
 from .lane import Lane
 from .packed import packed
-from .spool import ADOPTED, MIB, Spool, SpoolOptions
+from .spool import ADOPTED, Spool
 
 ITEMS_PER_TURN = 256
 """Items that are read back for a lane before the others are looked after again."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, TypeAlias, final
 
 KIB = 1024
 MIB = 1024 * KIB
+
+Sync: TypeAlias = Literal["none", "batch", "interval"]
 
 
 @final
@@ -78,3 +80,37 @@ class Bounds:
     def lane_bytes(self, lanes: int) -> int:
         """The part of `queue_bytes` that each of so many lanes has."""
         return (self.queue_bytes - self.intake_bytes) // max(1, lanes)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolOptions:
+    """
+    Where the spool is and how much it may hold. Times are seconds.
+
+    Attributes:
+        path: The folder, which other processes may use too.
+        sync: When written items are forced to the disk: never (they outlive the process, not the
+            machine), after each batch, or every `sync_interval`.
+        max_bytes: What the folder may hold, files of all processes counted.
+        max_age: How long a file is kept.
+        window: How long a record waits at most before it is written.
+        segment_bytes: Size at which a new file is begun.
+        segment_age: The same by age, as long as there are not more than `young_files`.
+        adopt_bytes: What is taken over of other processes at a time.
+        scan_interval: Time between two looks at the folder for files without an owner.
+        retry_interval: Time until the next try after something could not be written.
+    """
+
+    path: str
+    sync: Sync = "batch"
+    max_bytes: int = 64 * MIB
+    max_age: float = 7 * 24 * 3600.0
+    window: float = 0.05
+    sync_interval: float = 0.5
+    segment_bytes: int = MIB
+    segment_age: float = 5.0
+    young_files: int = 16
+    adopt_bytes: int = 8 * MIB
+    scan_interval: float = 30.0
+    retry_interval: float = 5.0

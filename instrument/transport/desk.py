@@ -21,13 +21,12 @@ from ..guard import guard
 from ..recorder import Carried
 from ..run import Exchange, Feedback, Item, Run, Trace, UserEvent
 from .backlog import Backlog
-from .bounds import Bounds
+from .bounds import Bounds, SpoolOptions
 from .flush import Flush
 from .intake import Intake, tell
 from .lane import Lane
 from .pool import Job, Pool
 from .sender import Sender
-from .spool import SpoolOptions
 from .steps import Failure, Send
 
 Process: TypeAlias = Callable[[Item], "Item | None"]

@@ -15,82 +15,22 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, repeat
-from typing import Any, Literal, TypeAlias, final
+from typing import Any, TypeAlias, final
 
 from ..guard import notices
-from . import segment
-from .folder import Folder, Listed, Lock, NoLocksError, try_lock
+from .appender import Appender
+from .bounds import SpoolOptions
+from .folder import Folder, Listed, Lock, try_lock
 from .held import Held, Place
 
-Sync: TypeAlias = Literal["none", "batch", "interval"]
 Book: TypeAlias = Callable[[str, str, int], None]
 """Told of a destination, what happened to items that lay on disk alone, and how many they were."""
 
 ADOPTED = "adopted"
 """What happened to items of a file that was taken over; all other words are reasons of a loss."""
 
-CHUNK_ITEMS = 64
-"""Items that are written at once: few enough that the memory for them is used again and again."""
-
 UNSEEN_SHARE = 16
 """Part of `max_bytes` that is written before the folder is looked at again."""
-
-KIB = 1024
-MIB = 1024 * KIB
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpoolOptions:
-    """
-    Where the spool is and how much it may hold. Times are seconds.
-
-    Attributes:
-        path: The folder, which other processes may use too.
-        sync: When written items are forced to the disk: never (they outlive the process, not the
-            machine), after each batch, or every `sync_interval`.
-        max_bytes: What the folder may hold, files of all processes counted.
-        max_age: How long a file is kept.
-        window: How long a record waits at most before it is written.
-        segment_bytes: Size at which a new file is begun.
-        segment_age: The same by age, as long as there are not more than `young_files`.
-        adopt_bytes: What is taken over of other processes at a time.
-        scan_interval: Time between two looks at the folder for files without an owner.
-        retry_interval: Time until the next try after something could not be written.
-    """
-
-    path: str
-    sync: Sync = "batch"
-    max_bytes: int = 64 * MIB
-    max_age: float = 7 * 24 * 3600.0
-    window: float = 0.05
-    sync_interval: float = 0.5
-    segment_bytes: int = MIB
-    segment_age: float = 5.0
-    young_files: int = 16
-    adopt_bytes: int = 8 * MIB
-    scan_interval: float = 30.0
-    retry_interval: float = 5.0
-
-
-@final
-class Chunk:
-    """Framed items that are written at once, and how many there are for which destinations."""
-
-    def __init__(self) -> None:
-        self.pieces: list[bytes] = []
-        self.sizes: list[int] = []
-        self.size = 0
-        self.tally: Counter[tuple[str, ...]] = Counter()
-
-    def add(self, names: tuple[str, ...], head: bytes, body: bytes) -> None:
-        """Add an item."""
-        self.pieces += (head, body)
-        self.sizes.append(len(head) + len(body))
-        self.size += self.sizes[-1]
-        self.tally[names] += 1
 
 
 @final
@@ -117,25 +57,23 @@ class Spool:
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
-        self.is_off = False
         self._options = options
-        self._segment_bytes = min(options.segment_bytes, options.max_bytes // 4)
         self._names = frozenset(names)
         self._book = book
         self._clock = clock
         self._wall = wall
         self._folder = Folder(options.path, lock)
         self._files: dict[str, Held] = {}
-        self._current: Held | None = None
         self._waiting: Counter[str] = Counter()
         self._orphans: deque[Listed] = deque()
         self._left_alone: dict[str, int] = {}
         self._next_scan = -math.inf
-        self._next_try = -math.inf
         self._last_sync = -math.inf
-        self._works = True
         self._total = 0
         self._unseen = options.max_bytes
+        self._appender = Appender(
+            self._folder, options, self._files, self._make_room, self._let_go, (clock, wall)
+        )
 
     # What comes in
 
@@ -145,101 +83,9 @@ class Spool:
 
         None stands for an item that could not be written, and lies in memory only.
         """
-        places: list[Place | None] = []
-        chunk = Chunk()
-        for names, body in batch:
-            head = b"" if body is None else segment.item_head(names, body)
-            size = len(head) + len(body or b"")
-            if chunk.sizes and (
-                len(chunk.sizes) >= CHUNK_ITEMS or chunk.size + size > self._room()
-            ):
-                places += self._write(chunk)
-                chunk = Chunk()
-            if body is not None:
-                chunk.add(names, head, body)
-                continue
-            places += [*self._write(chunk), None]
-            chunk = Chunk()
-            self.counts["unspooled"] += 1
-        places += self._write(chunk)
+        places = self._appender.append(batch)
         self._sync(self._clock(), always=self._options.sync == "batch")
         return places
-
-    def _room(self) -> int:
-        """Say how many bytes the file that is written to still takes."""
-        return self._segment_bytes - (0 if self._current is None else self._current.size)
-
-    def _write(self, chunk: Chunk) -> Sequence[Place | None]:
-        fits = 0 < chunk.size <= self._options.max_bytes // 4
-        file = self._written(chunk) if fits else None
-        count = len(chunk.sizes)
-        if file is None:
-            self.counts["unspooled"] += count
-            return [None] * count
-        for names, of_them in chunk.tally.items():
-            file.in_memory.update(dict.fromkeys(names, of_them))
-        self.counts["written"] += count
-        offsets = accumulate(chunk.sizes[:-1], initial=file.size - chunk.size)
-        return list(zip(repeat(file), offsets, strict=False))
-
-    def _written(self, chunk: Chunk) -> Held | None:
-        """Write to a file that has room, else to a new one; give it, or None."""
-        if self.is_off or self._clock() < self._next_try:
-            return None
-        while (file := self._usable(chunk.size)) is not None:
-            if file.append(chunk.pieces, chunk.size):
-                self._works = True
-                return file
-            self._current = None
-            if file.size == 0:  # a new one: it is not the file, it is the disk
-                self._let_go(file)
-                self._trouble("it takes no more")
-                return None
-        return None
-
-    def _usable(self, size: int) -> Held | None:
-        file = self._current
-        if file is not None and self._is_over(file, size):
-            file = self._current = None
-        if file is None:
-            file = self._current = self._begin(size)
-        return file
-
-    def _is_over(self, file: Held, size: int) -> bool:
-        options = self._options
-        is_old = self._clock() - file.since > options.segment_age
-        if is_old and len(self._files) < options.young_files:
-            return True
-        return (file.size > 0 and file.size + size > self._segment_bytes) or file.is_gone
-
-    def _begin(self, size: int) -> Held | None:
-        """Begin a new file, if there is room for it in the folder."""
-        try:
-            if not self._make_room(max(size, self._segment_bytes)):
-                self._trouble("it is full")
-                return None
-            name, fd = self._folder.create(self._wall())
-        except NoLocksError as error:
-            self.is_off = True
-            self._trouble(f"no locks there ({error.strerror})")
-            return None
-        except OSError as error:
-            self._trouble(error.strerror or type(error).__name__)
-            return None
-        file = self._files[name] = Held(name, fd, 0, self._clock(), is_own=True)
-        return file
-
-    def _trouble(self, why: str) -> None:
-        """Go on in memory, and say so once."""
-        self._next_try = self._clock() + self._options.retry_interval
-        if self._works:
-            self._works = False
-            notices.say(
-                "the spool cannot be written",
-                "the spool in %s cannot be written to: %s; what is recorded lies in memory only",
-                self._options.path,
-                why,
-            )
 
     # What is over, or leaves memory
 
@@ -294,15 +140,13 @@ class Spool:
             self._folder.remove(file.name)
             file.close()
         del self._files[file.name]
-        if file is self._current:
-            self._current = None
         return True
 
     # What other processes left, and what is too much
 
     def due(self) -> float:
         """Say when `tend` has something to do."""
-        if self.is_off:
+        if self._appender.is_off:
             return math.inf
         if self._orphans and self._may_adopt():
             return -math.inf
@@ -315,7 +159,7 @@ class Spool:
     def tend(self) -> None:
         """Do what is due: look for files without an owner, remove what is too old, sync."""
         now = self._clock()
-        if self.is_off or now < self.due():
+        if self._appender.is_off or now < self.due():
             return
         if self._options.sync == "interval":
             self._sync(now)
@@ -407,8 +251,6 @@ class Spool:
         self._folder.remove(file.name)
         file.close()
         del self._files[file.name]
-        if file is self._current:
-            self._current = None
         return True
 
     def _evict_orphan(self, listed: Listed, reason: str) -> bool:
@@ -440,7 +282,7 @@ class Spool:
 
     def close(self) -> None:
         """Leave what is in the files to the next process."""
-        self.is_off = True
+        self._appender.is_off = True
         self._sync(self._clock(), always=self._options.sync != "none")
         for file in list(self._files.values()):
             if file.is_gone:
@@ -452,7 +294,7 @@ class Spool:
 
     def forget(self) -> None:
         """In a forked child: let go of the parent's files without touching them."""
-        self.is_off = True
+        self._appender.is_off = True
         for file in list(self._files.values()):
             file.close(release=False)
         self._files.clear()
@@ -461,13 +303,13 @@ class Spool:
         """Copy the counts, and say whether the disk takes what is recorded."""
         return {
             "path": self._options.path,
-            "state": "disk" if self._works and not self.is_off else "memory",
+            "state": "disk" if self._appender.works and not self._appender.is_off else "memory",
             "files": len(self._files),
             "bytes": sum(file.size for file in list(self._files.values())),
             "spooled": self._waiting.total(),
-            "written": self.counts["written"],
+            "written": self._appender.counts["written"],
             "adopted": self.counts[ADOPTED],
-            "unspooled": self.counts["unspooled"],
+            "unspooled": self._appender.counts["unspooled"],
             "unsynced": self.counts["unsynced"],
             "dropped": dict(self.dropped),
         }

@@ -13,12 +13,11 @@ from ..exporters._base import Exporter, HttpExporter
 from ..guard import guard
 from ..recorder import Carried
 from ..run import Item
-from .bounds import Bounds
+from .bounds import Bounds, SpoolOptions
 from .desk import Process
 from .flush import Flush, Flushed
 from .folder import Folder
 from .sender import load
-from .spool import SpoolOptions
 from .worker import Worker
 
 GRACE_SECONDS = 0.25

@@ -16,10 +16,9 @@ from typing import final
 
 from ..exporters._base import Exporter
 from ..guard import guard, notices
-from .bounds import Bounds
+from .bounds import Bounds, SpoolOptions
 from .desk import Desk, Process, Word
 from .flush import Flush
-from .spool import SpoolOptions
 
 RESTART_SECONDS = 1.0
 """How long after a thread could not be started, or seemed stuck, the next look at it is."""

@@ -21,8 +21,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from instrument.guard import notices
+from instrument.transport import SpoolOptions
 from instrument.transport.segment import ITEM, Frame, parts
-from instrument.transport.spool import Spool, SpoolOptions
+from instrument.transport.spool import Spool
 
 Hit = tuple[bytes, int, int]
 """The damaged file, and the stretch of the old one that was touched."""

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from instrument.guard import notices
+from instrument.transport import SpoolOptions
 from instrument.transport.held import Place, is_safe
 from instrument.transport.segment import MAGIC, VERSION
-from instrument.transport.spool import Spool, SpoolOptions
+from instrument.transport.spool import Spool
 
 KIB = 1024
 

@@ -131,3 +131,33 @@ def listen(process: subprocess.Popen[str], heard: list[tuple[float, str]]) -> No
     for line in process.stdout or ():
         if line.endswith("\n"):
             heard.append((time.monotonic(), line.strip()))
+
+
+SECRETS = """
+import instrument, os, sys
+instrument.instrument(
+    exporters=["llmonitor"], spool=sys.argv[1], capture_content=bool(int(sys.argv[2]))
+)
+with instrument.trace("step", input="my words, and sk-proj-%s" % ("a1B2" * 12)) as run:
+    run.output = "done"
+instrument.flush(0.5)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("captures", [0, 1])
+def test_what_is_on_disk(tmp_path: Path, captures: int) -> None:
+    """On disk there is no content without capture_content, and never a key, ours or another's."""
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    key = "b0000000-0000-4000-8000-000000000001"
+    subprocess.run(
+        [sys.executable, "-c", SECRETS, str(tmp_path / "spool"), str(captures)],
+        env={**env, "LLMONITOR_APP_ID": key, "LLMONITOR_API_URL": DOWN.removesuffix("/runs")},
+        check=True,
+        timeout=60,
+    )
+    data = b"".join(path.read_bytes() for path in (tmp_path / "spool").iterdir())
+
+    assert b'"step"' in data
+    assert (b"my words" in data) == bool(captures)
+    assert not [word for word in (b"a1B2a1B2", key.encode(), b"127.0.0.1") if word in data]

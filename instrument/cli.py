@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     run.set_defaults(do=lambda _: run.error("say which program"))
-    for add in (add_show, add_stats, add_view, add_preview, add_send):
+    for add in (add_show, add_stats, add_view, add_doctor, add_preview, add_send):
         add(commands)
     return top
 
@@ -136,6 +136,13 @@ def stats(options: argparse.Namespace) -> int:
     return stats(options)
 
 
+def doctor(options: argparse.Namespace) -> int:
+    """Print what works here and what does not."""
+    from .commands.doctor import doctor
+
+    return doctor(options)
+
+
 def preview(options: argparse.Namespace) -> int:
     """Print what traces would become for a destination."""
     from .commands.preview import preview
@@ -159,6 +166,22 @@ def view(options: argparse.Namespace) -> int:
     except viewer.ViewError as error:
         complain(error)
         return 1
+
+
+def add_doctor(commands: Commands) -> None:
+    """Describe `doctor`."""
+    look = commands.add_parser(
+        "doctor",
+        help="say what works here and what does not",
+        description=(
+            "Look at versions, patches, destinations, store and spool. Each backend whose key is "
+            "set is sent one run named `instrument doctor`. Ends with 1 if something is to be put "
+            "right."
+        ),
+    )
+    look.add_argument("--no-probe", dest="probe", action="store_false", help="send nothing")
+    look.add_argument("--json", action="store_true", help="all of it as one JSON object")
+    look.set_defaults(do=doctor)
 
 
 def add_preview(commands: Commands) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import get_args
@@ -82,6 +83,11 @@ def filters_of(options: argparse.Namespace) -> Filters:
         tag=options.tag,
         since=options.since,
     )
+
+
+def environment() -> Mapping[str, str]:
+    """Give the variables of this process."""
+    return os.environ
 
 
 def path_of(options: argparse.Namespace) -> Path:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 
 from .. import backfill, destinations
 from ..run import ConfigError
 from ..store import Store, StoreError
-from .asking import filters_of, path_of
+from .asking import environment, filters_of, path_of
 from .printing import complain, print_text
 
 _UNSEEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
@@ -20,9 +19,9 @@ def preview(options: argparse.Namespace) -> int:
     """Print requests."""
     path = path_of(options)
     try:
-        destination = destinations.find(options.to, os.environ, placeholder=True)
+        destination = destinations.find(options.to, environment(), placeholder=True)
         trees = Store(path).newest(options.limit, filters_of(options))[::-1]
-        encoded, items = backfill.requests_for(destination, trees, os.environ)
+        encoded, items = backfill.requests_for(destination, trees, environment())
     except (ConfigError, StoreError) as error:
         complain(error)
         return 1

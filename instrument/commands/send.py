@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
 
 from .. import backfill, destinations
 from ..backfill import counted
 from ..run import ConfigError
 from ..store import Store, StoreError
-from .asking import path_of
+from .asking import environment, path_of
 from .printing import complain, print_text, tell
 
 HARMLESS = frozenset({"no_user", "not_expressible"})
@@ -24,12 +23,12 @@ def send(options: argparse.Namespace) -> int:
         tell(f"{options.to}: {done:,} of {counted(of, 'trace')}")
 
     try:
-        destination = destinations.find(options.to, os.environ)
+        destination = destinations.find(options.to, environment())
         store = Store(path_of(options))
         result = backfill.send(
             destination,
             store,
-            os.environ,
+            environment(),
             since=options.since,
             again=options.again,
             progress=progress,

@@ -1,0 +1,223 @@
+"""doctor: what works, what does not and what to do, with an exit code for scripts."""
+
+import json
+import logging
+import types
+from contextlib import contextmanager
+
+import pytest
+
+from instrument import cli, doctor
+from instrument.exporters.sqlite import SqliteExporter
+from instrument.testing.loopback import Loopback, Response
+from tests.exporters.cases import run
+from tests.fakes import honeyhive, nebuly, trubrics
+
+KEY = "a-secret-key-0123456789"
+VARIABLES = (
+    *("TRUBRICS_API_KEY", "TRUBRICS_HOST", "NEBULY_API_KEY", "NEBULY_ENDPOINT_URL"),
+    *("HH_API_KEY", "HH_API_URL", "LLMONITOR_APP_ID", "LUNARY_PUBLIC_KEY", "LUNARY_PRIVATE_KEY"),
+    *("INSTRUMENT_EXPORTERS", "INSTRUMENT_JSONL", "INSTRUMENT_DISABLED"),
+)
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch, tmp_path):
+    """No destination is set up, and the store is not there yet."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("INSTRUMENT_STORE", str(tmp_path / "runs.db"))
+    monkeypatch.setenv("COLUMNS", "200")
+    yield
+    logger = logging.getLogger("instrument")
+    logger.handlers = [each for each in logger.handlers if type(each) is not logging.NullHandler]
+
+
+def diagnose(capsys, *words):
+    """Return the exit code and what is printed."""
+    code = cli.main(["doctor", *words])
+    return code, capsys.readouterr().out
+
+
+@contextmanager
+def backend(monkeypatch, fake, key, address, path=""):
+    """Put a fake backend on loopback and its variables into the environment."""
+    with Loopback(fake.answer) as server:
+        monkeypatch.setenv(key, KEY)
+        monkeypatch.setenv(address, f"http://127.0.0.1:{server.port}{path}")
+        yield fake
+
+
+def test_nothing_set_up(capsys):
+    """With the local store alone all is well: versions, patches and a call that was recorded."""
+    pytest.importorskip("openai")
+    code, text = diagnose(capsys)
+
+    assert code == 0
+    assert "✓ openai call" in text
+    assert "wrapped: request, _build_request, _should_retry, _process_response" in text
+    assert "runs go to the local store" in text
+    assert "there is none yet" in text
+    assert text.endswith("all is well\n")
+
+
+def test_langchain(capsys):
+    """LangChain's hook is looked at, and a model of its own is run once."""
+    pytest.importorskip("langchain_core")
+    code, text = diagnose(capsys)
+
+    assert "✓ langchain call" in text
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("fake", "key", "address", "path", "route"),
+    [
+        (
+            trubrics.Trubrics(keys=(KEY,)),
+            "TRUBRICS_API_KEY",
+            "TRUBRICS_HOST",
+            "/api/ingestion",
+            "/publish_llm_events: 200",
+        ),
+        (nebuly.Nebuly(key=KEY), "NEBULY_API_KEY", "NEBULY_ENDPOINT_URL", "", "/interactions: 20"),
+        (honeyhive.HoneyHive(key=KEY), "HH_API_KEY", "HH_API_URL", "", "/events/batch: 200"),
+    ],
+    ids=["trubrics", "nebuly", "honeyhive"],
+)
+def test_probe_arrives(capsys, monkeypatch, fake, key, address, path, route):
+    """Each backend gets one run, whole trees included, and its answer and the ledger are shown."""
+    with backend(monkeypatch, fake, key, address, path):
+        code, text = diagnose(capsys)
+
+    assert code == 0, text
+    assert route in text
+    assert "1 accepted = 1 delivered + 0 queued" in text
+    assert f"{key}=a-se…89" in text
+    assert KEY not in text
+
+
+def test_wrong_key(capsys, monkeypatch):
+    """A key that is refused is a problem, with the backend's words and what to check."""
+    fake = trubrics.Trubrics(keys=("other",))
+    with backend(monkeypatch, fake, "TRUBRICS_API_KEY", "TRUBRICS_HOST", "/api/ingestion"):
+        code, text = diagnose(capsys)
+
+    assert code == 1
+    assert "401" in text
+    assert "Invalid API key" in text
+    assert "the key is refused: check TRUBRICS_API_KEY" in text
+    assert "1 to put right" in text
+
+
+def test_an_answer_that_repeats_the_key(capsys, monkeypatch):
+    """A backend that writes the key into its answer does not bring it onto the screen."""
+
+    class Talkative:
+        def answer(self, request):
+            return Response(status=403, body=f"who is {KEY}?".encode())
+
+    with backend(monkeypatch, Talkative(), "HH_API_KEY", "HH_API_URL"):
+        code, text = diagnose(capsys)
+
+    assert code == 1
+    assert KEY not in text
+    assert "who is a-se…89?" in text
+
+
+def test_no_probe(capsys, monkeypatch):
+    """With --no-probe nothing is sent, and settings are shown all the same."""
+    fake = trubrics.Trubrics(keys=(KEY,))
+    with backend(monkeypatch, fake, "TRUBRICS_API_KEY", "TRUBRICS_HOST", "/api/ingestion"):
+        code, text = diagnose(capsys, "--no-probe")
+
+    assert code == 0
+    assert fake.posts == []
+    assert "TRUBRICS_HOST=http://127.0.0.1" in text
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "sentence"),
+    [
+        ("INSTRUMENT_EXPORTERS", "nowhere", "no destination named 'nowhere'"),
+        ("INSTRUMENT_EXPORTERS", "trubrics", "set TRUBRICS_API_KEY"),
+        ("INSTRUMENT_DISABLED", "1", "nothing is traced"),
+        ("INSTRUMENT_SAMPLE_RATE", "2", "INSTRUMENT_SAMPLE_RATE"),
+    ],
+)
+def test_wrong_settings(capsys, monkeypatch, variable, value, sentence):
+    """A setting that cannot be used is a problem, and the sentence says the remedy."""
+    monkeypatch.setenv(variable, value)
+    code, text = diagnose(capsys, "--no-probe")
+
+    assert code == 1
+    assert sentence in text
+
+
+def test_json(capsys):
+    """All of it as one object, whose `ok` is the exit code's."""
+    code, text = diagnose(capsys, "--json", "--no-probe")
+    found = json.loads(text)
+
+    assert (code, found["ok"]) == (0, True)
+    assert {"what": "sqlite", "state": "ok"}.items() <= found["destinations"][1].items()
+
+
+def test_the_store(tmp_path, capsys):
+    """What the store holds is said, and what is left open or was set aside."""
+    exporter = SqliteExporter(tmp_path / "runs.db")
+    exporter.write([run(), run(id="other", trace_id="other", duration=None)])
+    exporter.close()
+    (tmp_path / "runs.db.damaged-20260101-000000").touch()
+    _, text = diagnose(capsys, "--no-probe")
+
+    assert "2 runs, " in text
+    assert "runs that never ended" in text
+    assert "was set aside" in text
+
+
+def test_not_a_store(tmp_path, capsys):
+    """A file that is no store is a problem."""
+    (tmp_path / "runs.db").write_text("no database " * 100)
+    code, text = diagnose(capsys, "--no-probe")
+
+    assert code == 1
+    assert "✗ file" in text
+
+
+def test_the_spool(tmp_path, capsys, monkeypatch):
+    """What waits in the spool is said, where one is configured."""
+    monkeypatch.setenv("INSTRUMENT_SPOOL_DIR", str(tmp_path / "spool"))
+    assert "there is none yet" in diagnose(capsys, "--no-probe")[1]
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "a").write_bytes(b"x" * 2048)
+
+    assert "1 file, 2 KiB" in diagnose(capsys, "--no-probe")[1]
+
+
+def test_a_release_without_a_method():
+    """A release of openai that has other names is a problem: less is recorded of its calls."""
+    pytest.importorskip("openai")
+
+    first, *_ = doctor.openai_findings(types.ModuleType)
+    assert first.state == "problem"
+    assert "SyncAPIClient.request" in first.text
+
+
+def test_a_call_that_is_not_recorded():
+    """A call that fails, or is seen by nobody, is a problem."""
+
+    def fail():
+        raise RuntimeError("broken")
+
+    assert doctor.trial("call", fail).text == "failed: RuntimeError: broken"
+    assert doctor.trial("call", lambda: None).text == "was recorded 0 times, not once"
+
+
+def test_no_answer():
+    """A backend that is not there is a problem, after the time that is given to it."""
+    env = {"HH_API_KEY": KEY, "HH_API_URL": "http://127.0.0.1:9"}
+    _, probe = doctor.examine(env, probe=True, seconds=0.5)["destinations"]
+
+    assert probe.state == "problem"
+    assert "no answer: ConnectError" in probe.text

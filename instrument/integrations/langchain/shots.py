@@ -40,6 +40,7 @@ ROLES: Final = {
     "FunctionMessageChunk": "function",
 }
 
+_NO_REFUSAL = {"refusal": None}  # what langchain-openai puts on every answer
 _CALLS = ("tool_calls", "invalid_tool_calls")
 _TOLD = ("usage_metadata", "response_metadata")
 _MORE = frozenset(
@@ -108,10 +109,11 @@ class _Camera:
         role = _roles.get(type(value))
         if role is not None:
             fields = value.__dict__
-            if not (fields.get("tool_calls") or fields.get("invalid_tool_calls")) and _is_bare(
-                fields
-            ):
-                return {"role": role, "content": fields["content"]}
+            if not fields.get("invalid_tool_calls") and _is_bare(fields):
+                calls, text = fields.get("tool_calls"), fields["content"]
+                if not calls:
+                    return {"role": role, "content": text}
+                return {MARK: role, "content": text, "tool_calls": calls}
         try:
             shape = _shapes[type(value)]
         except KeyError:
@@ -205,7 +207,9 @@ def _is_bare(fields: dict[str, Any]) -> bool:
     if not isinstance(fields["content"], str) or fields.get("name"):
         return False
     more = fields.get("additional_kwargs")
-    return not more or all(value is None or name not in _MORE for name, value in more.items())
+    if not more or more == _NO_REFUSAL:
+        return True
+    return all(value is None or name not in _MORE for name, value in more.items())
 
 
 _Shape: TypeAlias = Callable[[_Camera, Any], Any]

@@ -1,8 +1,8 @@
 """
 The command line: `instrument`, or `python -m instrument`.
 
-Exit codes: 0 done, 1 there is nothing to show, 2 wrong usage; `run` has the program's own, or 127
-when there is no such program and 126 when it cannot be started.
+Exit codes: 0 done, 1 there is nothing to show or something is to be put right, 2 wrong usage; `run`
+has the program's own, or 127 when there is no such program and 126 when it cannot be started.
 """
 
 from __future__ import annotations

@@ -206,8 +206,15 @@ class Record:
         self.facts = facts
         self.size_bytes = size_bytes + RECORD_OVERHEAD_BYTES
 
-    def decode(self) -> Run:
-        """Find out the facts and make the `Run`. Never raises: a run without facts is still one."""
+    def decode(self) -> Run | None:
+        """
+        Find out the facts and make the `Run`. Never raises: a run without facts is still one.
+
+        None is for a run that was open when it was published, and has ended before anybody looked:
+        its other record follows, and says all that this one would.
+        """
+        if self.duration is None and not self.run.is_open:
+            return None
         facts: Facts = {}
         with guard("read a run"):
             facts = self.facts() if callable(self.facts) else self.facts

@@ -30,13 +30,24 @@ def test_published_twice() -> None:
     records: list[Any] = []
     run = recorder_into(records).begin("llm", "gpt-4o")
     run.announce({"input": Snapshot(b"1")})
+    [opened] = runs_of(records)
     run.end({"input": Snapshot(b"1"), "output": Snapshot(b"2")}, duration=1.5)
+    [ended] = runs_of(records[1:])
 
-    opened, ended = runs_of(records)
     assert (opened.duration, opened.ended_at, opened.output) == (None, None, None)
     assert (ended.duration, ended.output, ended.id) == (1.5, b"2", opened.id)
     assert ended.ended_at is not None
     assert (ended.ended_at - ended.started_at).total_seconds() == 1.5
+
+
+def test_open_is_skipped_when_ended() -> None:
+    """An open record that nobody read before its run ended says nothing any more."""
+    records: list[Any] = []
+    run = recorder_into(records).begin("llm", "gpt-4o")
+    run.announce({})
+    run.end({}, duration=1.5)
+
+    assert [record.decode() is None for record in records] == [True, False]
 
 
 def test_ends_once() -> None:

@@ -6,6 +6,9 @@ from urllib.parse import urlsplit
 
 from ..run import ConfigError
 
+PLAIN = {"Content-Encoding": "identity"}
+"""For a backend of which nobody knows whether it reads gzip; none of its own clients sends it."""
+
 
 def checked_key(key: str | None, variable: str) -> str:
     """

@@ -42,7 +42,8 @@ class Request:
 
     Attributes:
         url: Absolute, without credentials.
-        headers: All but Content-Type (JSON), Content-Encoding and User-Agent, which the sender adds.
+        headers: All but Content-Type (JSON), Content-Encoding and User-Agent, which the sender adds;
+            it compresses unless there is a Content-Encoding already (`identity`).
         body: JSON, not compressed. The lane sends the same bytes at every try.
         items: What the body holds; an item is in exactly one request of a batch.
     """

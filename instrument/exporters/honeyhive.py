@@ -18,7 +18,7 @@ import orjson
 
 from ..cost import Price, cost_of
 from ..run import JSON, ConfigError, Feedback, Item, Kind, Run
-from ._access import checked_key, checked_url
+from ._access import PLAIN, checked_key, checked_url
 from ._base import Encoded, Environment, Limits, Request, Response, Verdict
 from ._text import body, finish_reason, known, load, messages, milliseconds, token_counts
 
@@ -118,7 +118,10 @@ class HoneyHive:
         if routes not in get_args(Routes):
             raise ConfigError(f"routes is {routes!r}: use 'legacy' or 'v1'")
         self._url = checked_url(url, "HH_API_URL")
-        self._headers = {"Authorization": f"Bearer {checked_key(api_key, 'HH_API_KEY')}"}
+        self._headers = {
+            "Authorization": f"Bearer {checked_key(api_key, 'HH_API_KEY')}",
+            **PLAIN,
+        }
         self._routes: Routes = routes
         self._cost = cost
         self._where: Fields = {"source": source}

@@ -17,7 +17,7 @@ from typing import TypeAlias, final
 from ..guard import notices
 from ..identity import say_no_user
 from ..run import JSON, Feedback, Item, Kind, Run, Trace
-from ._access import checked_key, checked_url
+from ._access import PLAIN, checked_key, checked_url
 from ._base import Encoded, Environment, Limits, Request, Response, Verdict
 from ._text import (
     answered,
@@ -98,6 +98,7 @@ class Nebuly:
         self._url = checked_url(url, "NEBULY_ENDPOINT_URL")
         self._headers = {
             "Authorization": f"Bearer {checked_key(api_key, 'NEBULY_API_KEY')}",
+            **PLAIN,
         }
         self._anonymize = anonymize
         self._tags = dict(tags or {})

@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias, get_args
 from ..cost import Price, cost_of
 from ..identity import say_no_user
 from ..run import JSON, ConfigError, Exchange, Feedback, Item, Run, Trace, UserEvent
-from ._access import checked_key, checked_url
+from ._access import PLAIN, checked_key, checked_url
 from ._base import Encoded, Environment, Limits, Request, Response, Verdict
 from ._text import (
     answered,
@@ -80,7 +80,7 @@ class Trubrics:
         if runs not in get_args(Runs):
             raise ConfigError(f"runs is {runs!r}: use 'all' or 'answers'")
         self._host = checked_url(host, "TRUBRICS_HOST")
-        self._headers = {"x-api-key": checked_key(api_key, "TRUBRICS_API_KEY")}
+        self._headers = {"x-api-key": checked_key(api_key, "TRUBRICS_API_KEY"), **PLAIN}
         self.whole_traces = runs == "answers"
         self.limits = Limits(max_items=max_items)
         self._cost = cost

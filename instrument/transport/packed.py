@@ -7,6 +7,7 @@ all the rest; a test sees to it that none is missing. What is absent is null her
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -42,7 +43,7 @@ def _run(run: Run) -> dict[str, Any]:
         "duration": run.duration,
         "input": None if run.input is None else str(run.input, "utf-8"),
         "output": None if run.output is None else str(run.output, "utf-8"),
-        "error": run.error,
+        "error": None if run.error is None else asdict(run.error),
         "partial": run.partial,
         "usage": None if run.usage is None else _usage(run.usage),
         "params": None if run.params is None else str(run.params, "utf-8"),
@@ -80,6 +81,6 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "time_to_first_token": answer.time_to_first_token,
         "processing_ms": answer.processing_ms,
         "rate_limits": answer.rate_limits,
-        "attempts": answer.attempts,
+        "attempts": [{"offset": each.offset, "status": each.status} for each in answer.attempts],
         "logprobs": None if answer.logprobs is None else str(answer.logprobs, "utf-8"),
     }

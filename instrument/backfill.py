@@ -124,9 +124,6 @@ class Sent:
     def __contains__(self, item: object) -> bool:
         return all(name in self._ids for name in names_of(item))
 
-    def __len__(self) -> int:
-        return len(self._ids)
-
     def note(self, items: Iterable[Item]) -> None:
         """Write down that these have arrived, at once."""
         names = [name for item in items for name in names_of(item)]

@@ -162,12 +162,12 @@ def openai_findings(load: Load = importlib.import_module) -> Iterator[Finding]:
     yield trial("openai call", openai_call)
 
 
-def langchain_findings() -> Iterator[Finding]:
+def langchain_findings(load: Load = importlib.import_module) -> Iterator[Finding]:
     """Look at LangChain's hook, and run a model of its own that answers by itself."""
     if not installed("langchain-core"):
         return
     try:
-        module = importlib.import_module(HOOKS)
+        module = load(HOOKS)
     except ImportError as error:
         yield Finding("problem", "langchain", f"cannot be imported: {error}")
         return

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from instrument import cli
-from instrument.commands.asking import is_meant, moment
+from instrument.commands.asking import filters_of, is_meant, moment
+from instrument.commands.show import arriving
 from instrument.exporters.sqlite import SqliteExporter
 from instrument.run import Answer, Error, Feedback, Run, Usage
 from instrument.snapshot import snapshot
@@ -96,8 +97,6 @@ def test_filters(store, capsys, words, shown):
 
 
 def cli_filters(words):
-    from instrument.commands.asking import filters_of
-
     return filters_of(cli.parser().parse_args(["show", *words]))
 
 
@@ -260,3 +259,24 @@ def test_table_fits(width):
 def test_everything_is_meant_without_filters():
     """Filters that say nothing hold of every run."""
     assert is_meant(RUNS[0], Filters())
+
+
+def test_what_arrives(tmp_path):
+    """First what is there, oldest first, then each trace as it ends: open ones wait, none twice."""
+    now = datetime.now(timezone.utc)
+    one, two, three = (replace(RUNS[n], started_at=now + timedelta(seconds=n)) for n in (0, 1, 3))
+    path = write(tmp_path / "runs.db", [one, replace(two, duration=None)])
+    traces = arriving(path, Filters(), 10)
+
+    assert next(traces).id == one.id
+    write(path, [two, three])
+    assert {next(traces).id, next(traces).id} == {two.id, three.id}
+
+
+def test_following_a_file_that_is_no_store(tmp_path, capsys):
+    """A store that cannot be read ends it with 1 and a sentence."""
+    broken = tmp_path / "broken.db"
+    broken.write_text("no database " * 100)
+
+    assert cli.main(["show", "--follow", "--store", str(broken)]) == 1
+    assert "cannot be read" in capsys.readouterr().err

@@ -204,6 +204,30 @@ def test_a_release_without_a_method():
     assert "SyncAPIClient.request" in first.text
 
 
+def test_a_langchain_without_its_hook():
+    """A release of LangChain without the hook is a problem."""
+    pytest.importorskip("langchain_core")
+
+    first, *_ = doctor.langchain_findings(types.ModuleType)
+    assert first.text == "langchain_core.tracers.context has no register_configure_hook"
+
+
+@pytest.mark.parametrize(
+    ("package", "findings"),
+    [("openai", doctor.openai_findings), ("langchain_core", doctor.langchain_findings)],
+)
+def test_an_sdk_that_cannot_be_imported(package, findings):
+    """An SDK that is installed and broken is a problem, with its own words."""
+    pytest.importorskip(package)
+
+    def load(_):
+        raise ImportError("no module named jiter")
+
+    [finding] = findings(load)
+    assert finding.state == "problem"
+    assert "no module named jiter" in finding.text
+
+
 def test_a_call_that_is_not_recorded():
     """A call that fails, or is seen by nobody, is a problem."""
 

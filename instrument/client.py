@@ -347,6 +347,7 @@ def _say_where(settings: config.Settings) -> None:
 def _at_exit() -> None:
     if _client is not None:
         with guard("deliver at exit"):
+            _client.recorder.end_streams()
             _client.transport.shutdown(EXIT_SECONDS)
 
 

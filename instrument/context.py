@@ -93,13 +93,14 @@ def surroundings() -> Surroundings:
     return Surroundings(parent=current.get())
 
 
-def restore(variable: ContextVar[Any], token: Token[Any]) -> None:
-    """Reset *variable*, unless the block ends in another context than it began in."""
+def restore(variable: ContextVar[Any], token: Token[Any]) -> bool:
+    """Reset *variable*, and say whether that was possible: not in another context than it was set."""
     try:
         variable.reset(token)
     except ValueError:
         # A generator that another task closes: that task's own value was never ours to change.
-        return
+        return False
+    return True
 
 
 @final
@@ -145,7 +146,12 @@ class context:  # noqa: N801 - it reads as the statement it is
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        restore(bound, self._tokens.pop())
+        # One object may be entered by several threads and tasks at once, each with its own token.
+        for token in reversed(self._tokens):
+            if restore(bound, token):
+                self._tokens.remove(token)
+                return
+        self._tokens.pop()
 
 
 def bind(
@@ -171,7 +177,7 @@ def bind(
             user_id=user_id,
             user_props=None if user_props is None else plain_object(user_props),
             thread_id=thread_id,
-            tags=tuple(str(tag) for tag in tags),
+            tags=tuple(tag if isinstance(tag, str) else str(tag) for tag in plain_list(tags)),
             metadata=plain_object(metadata or {}),
         )
     return Bound(user_id=user_id, thread_id=thread_id)
@@ -181,6 +187,12 @@ def plain_object(values: Mapping[str, Any]) -> Mapping[str, JSON]:
     """Copy *values* into a dictionary of plain JSON."""
     result = plain(dict(values))
     return result if isinstance(result, dict) else {}
+
+
+def plain_list(values: Iterable[Any]) -> list[JSON]:
+    """Copy *values* into a list of plain JSON."""
+    result = plain(list(values))
+    return result if isinstance(result, list) else []
 
 
 def merge(outer: Bound, inner: Bound) -> Bound:

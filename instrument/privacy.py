@@ -25,10 +25,18 @@ Filter: TypeAlias = "Callable[[Item], Item]"
 WITHHELD = "<redaction failed>"
 """What stands for content that `redact` could not clean."""
 
-_SAID_IN_PARAMS = frozenset(
-    {"tools", "functions", "prediction", "response_format", "user", "safety_identifier", "metadata"}
+_WORDS = frozenset(
+    {
+        "modalities",
+        "prompt_cache_retention",
+        "reasoning_effort",
+        "service_tier",
+        "tool_choice",
+        "truncation",
+        "verbosity",
+    }
 )
-"""Parameters of a request that hold what an application wrote, rather than a setting."""
+"""Parameters of a request whose words are the provider's own; of all others only numbers are kept."""
 
 
 def filter_for(
@@ -76,7 +84,19 @@ def _settings(params: Snapshot | None) -> Snapshot | None:
     if params is None:
         return None
     values = orjson.loads(params)
-    return snapshot({name: values[name] for name in values if name not in _SAID_IN_PARAMS})
+    return snapshot({name: value for name, value in values.items() if _is_setting(name, value)})
+
+
+def _is_setting(name: str, value: JSON) -> bool:
+    if name == "stream_options" and isinstance(value, dict):
+        return all(isinstance(option, bool) for option in value.values())
+    if name in _WORDS and isinstance(value, list):
+        return all(isinstance(word, str) for word in value)
+    return (
+        value is None
+        or isinstance(value, (int, float))
+        or (name in _WORDS and isinstance(value, str))
+    )
 
 
 class Cleaning:
@@ -166,7 +186,8 @@ def _redaction(redact: Redact) -> Cleaning:
 
     def clean_text(text: str) -> str:
         with guard("redact content"):
-            return str(redact(text))
+            cleaned = redact(text)
+            return cleaned if isinstance(cleaned, str) else WITHHELD
         return WITHHELD
 
     return Cleaning(clean, clean_text)

@@ -179,6 +179,10 @@ class OpenRun:
         if self.discard():
             self._publish(self.offset() if duration is None else duration, facts, size_bytes)
 
+    def left_open(self) -> None:
+        """End the run because the process ends; for those that `Recorder.streams` holds."""
+        self.end({"partial": "exit"})
+
     def discard(self) -> bool:
         """End the run without publishing it; True for the one call that did so."""
         try:
@@ -271,6 +275,9 @@ class Recorder:
         publish: Takes each record; must be quick, re-entrant and not raise.
         sample_rate: Share of trees that are recorded, 0.0 to 1.0; decided at the root.
         user_id: The user of every run for which nothing nearer names one.
+
+    Attributes:
+        streams: Runs whose answers are still being read, for `end_streams`.
     """
 
     def __init__(
@@ -291,6 +298,7 @@ class Recorder:
         self.entropy = entropy
         self.pid = os.getpid()
         self.enabled = True
+        self.streams: set[OpenRun] = set()
 
     def begin(self, kind: Kind, name: str) -> OpenRun:
         """Begin a run where we are: under the current one, or under another integration's."""
@@ -309,6 +317,13 @@ class Recorder:
     def after_fork(self) -> None:
         """In a forked child: the runs that are open belong to the parent."""
         self.pid = os.getpid()
+        self.streams = set()
+
+    def end_streams(self) -> None:
+        """End the streams that are still open when the process ends."""
+        for stream in list(self.streams):
+            with guard("end a stream"):
+                stream.left_open()
 
 
 installed: list[Recorder] = []

@@ -18,7 +18,7 @@ from . import client
 from .context import Place, current, restore
 from .guard import guard
 from .recorder import Facts, OpenRun, describe
-from .run import KINDS, Kind
+from .run import KINDS, Kind, Snapshot
 from .snapshot import snapshot
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -33,18 +33,18 @@ class Scope:
     A block of the application's that is a run; what `with trace(...) as run` gives.
 
     Attributes:
-        input: What goes in; set it before the block begins, by `trace(..., input=...)`.
         output: What comes out; set it inside the block.
     """
 
-    __slots__ = ("_kind", "_name", "_run", "_tokens", "input", "output")
+    __slots__ = ("_given", "_input", "_kind", "_name", "_run", "_tokens", "output")
 
     def __init__(self, name: str, kind: Kind, given: Any = None) -> None:
         self._name = name
         self._kind: Kind = kind
         self._run: OpenRun | None = None
         self._tokens: list[Token[Place | None]] = []
-        self.input = given
+        self._given = given
+        self._input: Snapshot | None = None
         self.output: Any = None
 
     @property
@@ -73,19 +73,24 @@ class Scope:
             return
         with guard("begin a run"):
             run = recorder.begin(self._kind, self._name)
+            if self._given is not None:  # taken now: what the block does to it is not its input
+                self._input, self._given = snapshot(self._given), None
             facts = self._facts()
             run.announce(facts, _size(facts))
             self._run = run
+
+    def is_here(self) -> bool:
+        """Say whether the current run is this one, so that leaving it here is right."""
+        return self._run is None or current.get() is self._run
 
     def enter(self) -> None:
         """Make the run the current one."""
         if self._run is not None:
             self._tokens.append(current.set(self._run))
 
-    def leave(self) -> None:
-        """Make the run that was current before current again."""
-        if self._tokens:
-            restore(current, self._tokens.pop())
+    def leave(self) -> bool:
+        """Make the run that was current before current again; False where it was never entered."""
+        return not self._tokens or restore(current, self._tokens.pop())
 
     def end(self, error: BaseException | None = None) -> None:
         """End the run: failed with *error*, or well."""
@@ -102,10 +107,7 @@ class Scope:
             self._run.end(facts, size_bytes=_size(facts))
 
     def _facts(self) -> Facts:
-        facts: Facts = {}
-        if self.input is not None:
-            facts["input"] = snapshot(self.input)
-        return facts
+        return {} if self._input is None else {"input": self._input}
 
 
 def _size(facts: Facts) -> int:
@@ -135,12 +137,25 @@ class Trace:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._scopes.pop().__exit__(kind, error, traceback)
+        # One object may be entered by several threads and tasks at once, each with its own scope.
+        scope = next((own for own in reversed(self._scopes) if own.is_here()), self._scopes[-1])
+        self._scopes.remove(scope)
+        scope.__exit__(kind, error, traceback)
 
     def __call__(self, function: Function) -> Function:
-        """Trace every call of *function*: plain, async, generator or async generator."""
-        name, kind = self._name or function.__qualname__, self._kind
-        return cast("Function", _decorate(function, name, kind))
+        """
+        Trace every call of *function*: plain, async, generator or async generator.
+
+        Raises:
+            TypeError: It cannot be called.
+        """
+        inner: Any = function
+        if isinstance(function, (classmethod, staticmethod)):
+            return cast("Function", type(function)(self(function.__func__)))
+        if not callable(function):
+            raise TypeError(f"trace() takes a function or a name, not {type(function).__name__}")
+        name = getattr(inner, "__qualname__", type(inner).__qualname__)
+        return cast("Function", _decorate(inner, self._name or name, self._kind))
 
 
 @overload
@@ -172,7 +187,7 @@ def trace(
     Raises:
         ValueError: *kind* is another word.
     """
-    if callable(name) and not isinstance(name, str):
+    if name is not None and not isinstance(name, str):
         return Trace(None, "chain", None)(name)
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}: use one of {', '.join(KINDS)}")
@@ -180,7 +195,10 @@ def trace(
 
 
 def _decorate(function: Callable[..., Any], name: str, kind: Kind) -> Callable[..., Any]:
-    wrap = next(wrap for fits, wrap in _WRAPS if fits(function))
+    # An object with `__call__` is what its method is.
+    told = function if inspect.isroutine(function) else type(function).__call__
+    told = function.func if isinstance(function, functools.partial) else told
+    wrap = next(wrap for fits, wrap in _WRAPS if fits(told))
     signature = _signature(function)
 
     def scope(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Scope:

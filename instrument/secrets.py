@@ -12,22 +12,22 @@ import re
 
 SHAPES: tuple[tuple[bytes, bytes, bytes], ...] = (
     # name, hint, pattern
-    (b"openai-key", b"sk-", rb"\bsk-(?:proj-|svcacct-|admin-|ant-|or-v1-|lf-)?[A-Za-z0-9_-]{20,}"),
-    (b"aws-key", b"AKIA", rb"\bAKIA[0-9A-Z]{16}\b"),
-    (b"aws-key", b"ASIA", rb"\bASIA[0-9A-Z]{16}\b"),
-    (b"google-key", b"AIza", rb"\bAIza[0-9A-Za-z_-]{35}"),
-    (b"google-token", b"ya29.", rb"\bya29\.[0-9A-Za-z_-]{20,}"),
-    (b"github-token", b"gh", rb"\bgh[pousr]_[0-9A-Za-z]{36,}"),
-    (b"github-token", b"github_pat_", rb"\bgithub_pat_[0-9A-Za-z_]{40,}"),
-    (b"gitlab-token", b"glpat-", rb"\bglpat-[0-9A-Za-z_-]{20,}"),
-    (b"slack-token", b"xox", rb"\bxox[abeoprs]-[0-9A-Za-z-]{16,}"),
-    (b"huggingface-token", b"hf_", rb"\bhf_[0-9A-Za-z]{30,}"),
-    (b"groq-key", b"gsk_", rb"\bgsk_[0-9A-Za-z]{40,}"),
-    (b"stripe-key", b"k_live_", rb"\b[rs]k_live_[0-9A-Za-z]{20,}"),
-    (b"npm-token", b"npm_", rb"\bnpm_[0-9A-Za-z]{36,}"),
-    (b"pypi-token", b"pypi-", rb"\bpypi-[0-9A-Za-z_-]{50,}"),
-    (b"jwt", b"eyJ", rb"\beyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{8,}"),
-    (b"bearer-token", b"earer ", rb"(?<=\b[Bb]earer )[0-9A-Za-z._~+/-]{20,}=*"),
+    (b"openai-key", b"sk-", rb"sk-(?:proj-|svcacct-|admin-|ant-|or-v1-|lf-)?[A-Za-z0-9_-]{20,}"),
+    (b"aws-key", b"AKIA", rb"AKIA[0-9A-Z]{16}\b"),
+    (b"aws-key", b"ASIA", rb"ASIA[0-9A-Z]{16}\b"),
+    (b"google-key", b"AIza", rb"AIza[0-9A-Za-z_-]{35}"),
+    (b"google-token", b"ya29.", rb"ya29\.[0-9A-Za-z_-]{20,}"),
+    (b"github-token", b"gh", rb"gh[pousr]_[0-9A-Za-z]{36,}"),
+    (b"github-token", b"github_pat_", rb"github_pat_[0-9A-Za-z_]{40,}"),
+    (b"gitlab-token", b"glpat-", rb"glpat-[0-9A-Za-z_-]{20,}"),
+    (b"slack-token", b"xox", rb"xox[abeoprs]-[0-9A-Za-z-]{16,}"),
+    (b"huggingface-token", b"hf_", rb"hf_[0-9A-Za-z]{30,}"),
+    (b"groq-key", b"gsk_", rb"gsk_[0-9A-Za-z]{40,}"),
+    (b"stripe-key", b"k_live_", rb"[rs]k_live_[0-9A-Za-z]{20,}"),
+    (b"npm-token", b"npm_", rb"npm_[0-9A-Za-z]{36,}"),
+    (b"pypi-token", b"pypi-", rb"pypi-[0-9A-Za-z_-]{50,}"),
+    (b"jwt", b"eyJ", rb"eyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{8,}"),
+    (b"bearer-token", b"earer ", rb"(?<=[Bb]earer )[0-9A-Za-z._~+/-]{20,}=*"),
     (
         b"private-key",
         b"PRIVATE KEY-----",
@@ -36,7 +36,16 @@ SHAPES: tuple[tuple[bytes, bytes, bytes], ...] = (
 )
 """What a secret looks like, in text as in the text of JSON: none holds a quote or a backslash."""
 
-_SHAPES = tuple((b"<" + name + b">", hint, re.compile(shape)) for name, hint, shape in SHAPES)
+_BEFORE = rb"(?:(?<![A-Za-z0-9_])|(?<=\\[nrtbf])|(?<=\\u00[01][0-9a-fA-F]))"
+"""
+What a secret stands behind: no letter, unless that is the end of an escape in the text of JSON.
+
+JSON inside JSON doubles the backslash of an escape, and the last one still stands there.
+"""
+
+_SHAPES = tuple(
+    (b"<" + name + b">", hint, re.compile(_BEFORE + shape)) for name, hint, shape in SHAPES
+)
 
 
 RUN_BYTES = 20

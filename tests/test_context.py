@@ -48,6 +48,20 @@ def test_values_are_copied() -> None:
         assert bound.get().metadata == {"list": [1], "object": "<builtins.object>"}
 
 
+def test_odd_tags() -> None:
+    """A tag that is no string, or cannot even be one, does not cost the rest."""
+
+    class Mute:
+        def __str__(self) -> str:
+            raise ValueError
+
+    with instrument.context(tags=["a", 7, Mute()], metadata={"k": 1}):  # type: ignore[list-item]
+        now = bound.get()
+
+    assert now.tags[:2] == ("a", "7")
+    assert now.metadata == {"k": 1}
+
+
 def test_threads_and_tasks() -> None:
     """Threads begin unbound; tasks keep their own binding while others run."""
     seen: dict[str, str | None] = {}

@@ -162,3 +162,35 @@ def test_refused_key(tmp_path: Path, openai_server: FakeOpenAI) -> None:
     assert f"{origin}/v1/runs/ingest" in lines[0]
     assert "dead" not in done.stderr
     assert done.stdout.split()[0] == "BadRequestError"
+
+
+LEFT_OPEN = """
+import sys, tempfile
+keep = tempfile.TemporaryDirectory()  # its finalizer makes weakref's own exit hook the first
+import instrument
+from openai import OpenAI
+instrument.instrument()
+client = OpenAI(base_url=sys.argv[1], api_key="sk-test", max_retries=0)
+stream = client.chat.completions.create(
+    model="gpt-4o", messages=[{"role": "user", "content": "hi"}], stream=True
+)
+next(stream)
+"""
+
+
+def test_stream_left_open_at_exit(tmp_path: Path) -> None:
+    """A stream that is open when the process ends is an ended run, partial, with its text so far."""
+    program = tmp_path / "program.py"
+    program.write_text(LEFT_OPEN)
+    with FakeOpenAI() as server:
+        server.reply(chunks=["Hel", "lo"] * 20, pace=0.02)
+        subprocess.run(
+            [sys.executable, str(program), server.url],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+            capture_output=True,
+            timeout=60,
+            check=True,
+        )
+
+    assert "exit" in show(tmp_path)

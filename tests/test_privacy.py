@@ -59,8 +59,8 @@ SECRETS = [
     "gsk_" + "aBc1" * 13,
     "sk_live_" + "aBc1" * 6,
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcDEF123_-x",
-    "Bearer " + "aBc1." * 6,
-    "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nIBAAK\n-----END RSA PRIVATE KEY-----",
+    "Bearer " + "aBc1" * 6 + ".x/y",
+    "-----BEGIN RSA PRIVATE KEY-----\n" + "MIIEowIB" * 8 + "\n-----END RSA PRIVATE KEY-----",
 ]
 
 
@@ -129,6 +129,31 @@ def test_no_content_in_feedback() -> None:
     assert filter_for(capture_content=False, redact=None)(said) == Feedback(
         run_id="r", at=NOW, thumb="up"
     )
+
+
+def test_no_content_in_any_parameter() -> None:
+    """With content off, words in parameters that nobody knows do not leave; numbers do."""
+    params = {
+        "temperature": 0.5,
+        "stop": ["SECRET"],
+        "documents": [{"text": "SECRET"}],
+        "instructions": "SECRET",
+        "tool_choice": {"type": "function", "function": {"name": "SECRET"}},
+        "reasoning_effort": "low",
+        "modalities": ["text"],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    run = filter_for(capture_content=False)(replace(RUN, params=snapshot(params)))
+
+    assert isinstance(run, Run)
+    assert orjson.loads(run.params or b"") == {
+        "temperature": 0.5,
+        "reasoning_effort": "low",
+        "modalities": ["text"],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
 
 
 def redact(value: Any) -> Any:

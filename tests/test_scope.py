@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +13,7 @@ import orjson
 import pytest
 
 import instrument
-from instrument.context import current
+from instrument.context import bound, current
 from instrument.run import Run
 from instrument.testing import capture
 
@@ -185,6 +186,95 @@ def test_wrong_call() -> None:
 
     with capture(), pytest.raises(TypeError, match="missing 1 required positional argument"):
         f()  # type: ignore[call-arg]
+
+
+def test_input_is_as_it_went_in() -> None:
+    """What a function does to its arguments is not in its input."""
+
+    @instrument.trace
+    def add(messages: list[str]) -> None:
+        messages.append("later")
+
+    with capture() as runs:
+        add(["first"])
+
+    assert runs[0].input == b'{"messages":["first"]}'
+
+
+def test_methods_of_classes() -> None:
+    """Class methods and static methods are traced in whichever order the decorators stand."""
+
+    class A:
+        @instrument.trace
+        @classmethod
+        def c(cls, x: int) -> tuple[str, int]:
+            return cls.__name__, x
+
+        @instrument.trace("static")
+        @staticmethod
+        def s(x: int) -> int:
+            return x
+
+        @classmethod
+        @instrument.trace
+        def d(cls, x: int) -> int:
+            return x
+
+    with capture() as runs:
+        assert (A.c(1), A().c(2), A.s(3), A().s(4), A.d(5)) == (("A", 1), ("A", 2), 3, 4, 5)
+
+    assert [run.name.rpartition(".")[2] for run in runs] == ["c", "c", "static", "static", "d"]
+
+
+async def test_objects_that_are_called() -> None:
+    """A partial and an object with `__call__` are traced as what they call."""
+
+    class Asks:
+        async def __call__(self, x: int) -> int:
+            await asyncio.sleep(0)
+            return x
+
+    async def add(a: int, b: int) -> int:
+        await asyncio.sleep(0)
+        return a + b
+
+    with capture() as runs:
+        assert await instrument.trace(functools.partial(add, 1))(2) == 3
+        assert await instrument.trace("asks")(Asks())(4) == 4
+
+    assert [(run.name, run.output) for run in runs] == [("partial", b"3"), ("asks", b"4")]
+
+
+def test_nothing_to_trace() -> None:
+    """What cannot be called is told at once."""
+    with pytest.raises(TypeError, match="takes a function or a name, not int"):
+        instrument.trace(7)  # type: ignore[call-overload]
+
+
+def test_one_object_in_two_threads() -> None:
+    """A block object that two threads use at once ends each one's own run, and leaks nothing."""
+    block, who = instrument.trace("shared"), instrument.context(user_id="ada")
+    both_in, first_out = threading.Barrier(2), threading.Event()
+    after: list[Any] = []
+
+    def work(*, first: bool) -> None:
+        with who, block as run:
+            run.output = first
+            both_in.wait(10)
+            if not first:
+                first_out.wait(10)
+        first_out.set()
+        after.append((bound.get().user_id, current.get()))
+
+    with capture() as runs:
+        threads = [threading.Thread(target=work, kwargs={"first": n == 0}) for n in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert [run.output for run in runs] == [b"true", b"false"]
+    assert after == [(None, None)] * 2
 
 
 def test_wrong_kind() -> None:

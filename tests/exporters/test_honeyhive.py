@@ -126,7 +126,7 @@ def test_from_env() -> None:
         honeyhive.from_env({})
 
     assert batch.url == "http://host/events/batch"
-    assert batch.headers == {"Authorization": "Bearer k"}
+    assert batch.headers == {"Authorization": "Bearer k", "Content-Encoding": "identity"}
     [event] = orjson.loads(batch.body)["events"]
     assert (event["project"], event["source"]) == ("p", "dev")
 

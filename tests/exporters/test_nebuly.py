@@ -105,7 +105,7 @@ def test_from_env() -> None:
 
     request = encode(made, [run()]).requests[0]
     assert request.url == "http://host" + nebuly.INTERACTIONS
-    assert request.headers == {"Authorization": "Bearer k"}
+    assert request.headers == {"Authorization": "Bearer k", "Content-Encoding": "identity"}
 
 
 def test_what_is_wanted() -> None:

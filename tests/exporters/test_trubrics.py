@@ -82,7 +82,7 @@ def test_from_env() -> None:
 
     request = encode(made, [run()]).requests[0]
     assert request.url == "http://host/api/publish_llm_events"
-    assert request.headers == {"x-api-key": "k"}
+    assert request.headers == {"x-api-key": "k", "Content-Encoding": "identity"}
 
 
 def test_wrong_choice_of_runs() -> None:

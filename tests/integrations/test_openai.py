@@ -320,6 +320,92 @@ def test_missing_layer(caplog: pytest.LogCaptureFixture) -> None:
     patch.undo()
 
 
+class ForeignError(Exception):
+    """The shape of other HTTP libraries' errors."""
+
+    class response:
+        status_code = 418
+        headers = {"x-request-id": "of somebody else"}
+        text = "teapot"
+
+
+@pytest.mark.parametrize("where", ["_prepare_options", "_prepare_request"])
+def test_foreign_error(where: str) -> None:
+    """An error with a foreign `response` passes unchanged, and the run ends with it and its input."""
+
+    def fail(*_: Any) -> None:
+        raise ForeignError("no token")
+
+    with FakeOpenAI() as server, capture() as runs:
+        made = type("Client", (openai.OpenAI,), {where: fail})
+        with (
+            made(base_url=server.url, api_key="sk", max_retries=0) as client,
+            pytest.raises(ForeignError),
+        ):
+            client.chat.completions.create(**ASK)
+
+    assert [
+        (run.name, run.error and run.error.type, run.error and run.error.status) for run in runs
+    ] == [("gpt-4o", "ForeignError", None)]
+    assert orjson.loads(runs[0].input or b"") == ASK["messages"]
+    assert runs[0].answer is not None
+    assert runs[0].answer.request_id is None
+
+
+def test_path_without_a_slash() -> None:
+    """`client.post` takes the path without its first slash too, and as a whole URL."""
+    body = {"model": "m", "messages": []}
+    with FakeOpenAI() as server, client_of(server) as client, capture() as runs:
+        client.post("chat/completions", cast_to=object, body=body)
+        client.post(f"{server.url}/chat/completions", cast_to=object, body=body)
+
+    assert [run.name for run in runs] == ["m", "m"]
+
+
+def test_wrapped_below_us_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that wrapped `request` on the client's own class before us hides nothing from us."""
+    from openai._base_client import SyncAPIClient
+
+    original = SyncAPIClient.request
+    monkeypatch.setattr(
+        openai.OpenAI,
+        "request",
+        lambda self, *args, **kwargs: original(self, *args, **kwargs),
+        raising=False,
+    )
+    with FakeOpenAI() as server, client_of(server) as client, capture() as runs:
+        client.chat.completions.create(**ASK)
+
+    assert len(runs) == 1
+    assert runs[0].answer is not None
+    assert len(runs[0].answer.attempts) == 1
+
+
+def test_subclass_with_its_own_request() -> None:
+    """A subclass whose `request` calls ours is still one run."""
+
+    class Client(openai.OpenAI):
+        def request(self, *args: Any, **kwargs: Any) -> Any:
+            return super().request(*args, **kwargs)
+
+    with FakeOpenAI() as server, capture() as runs:
+        with Client(base_url=server.url, api_key="sk", max_retries=0) as client:
+            client.chat.completions.create(**ASK)
+
+    assert len(runs) == 1
+
+
+def test_passed_by(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A client whose calls pass us by is not traced, and that is said."""
+    with FakeOpenAI() as server, client_of(server) as client:
+        original = client.request
+        monkeypatch.setattr(client, "request", lambda *args, **kwargs: original(*args, **kwargs))
+        with capture() as runs:
+            client.chat.completions.create(**ASK)
+
+    assert (list(runs), "call instrument() before that" in caplog.text) == ([], True)
+
+
 def test_request_inside_a_request() -> None:
     """A request that is made while another is on its way (for a token, say) is not mixed up with it."""
     with FakeOpenAI() as server, client_of(server) as other, capture() as runs:

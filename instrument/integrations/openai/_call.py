@@ -17,6 +17,7 @@ from ...context import Owner, current, lookouts, surroundings
 from ...guard import guard
 from ...recorder import Facts, OpenRun, Record, Recorder, describe
 from ...run import Answer, Attempt, Error
+from ...snapshot import snapshot
 from .chat import Answered, AnswerReader, Asked, facts_of, read_request
 
 FEED_BYTES = 64 * 1024
@@ -24,6 +25,8 @@ FEED_BYTES = 64 * 1024
 
 _FEED = guard("hand on a piece of a stream")
 _END = guard("end a stream")
+_REPLY = guard("read the reply of a failed request")
+_ASKED = guard("read a request that was never sent")
 
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -69,6 +72,7 @@ class Call(OpenRun):
         "_first_sizes",
         "_first_times",
         "_headers",
+        "_options",
         "_owner",
         "_reader",
         "_reason",
@@ -82,12 +86,13 @@ class Call(OpenRun):
         "unhook",
     )
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, options: Any) -> None:
         around = surroundings() if lookouts else None
         super().__init__(
             recorder, "llm", "unknown", current.get() if around is None else around.parent
         )
         self._owner: Owner | None = None if around is None else around.owner
+        self._options = options
         self._url: Any = ""
         self._body = b""
         self._attempts: list[list[Any]] = []
@@ -106,6 +111,12 @@ class Call(OpenRun):
         self.reading = False
         self.streaming = False
         self.unhook: Callable[[], None] | None = None
+
+    def is_for(self, options: Any) -> bool:
+        """Say whether this is the very call of these options, seen by another layer."""
+        return options is self._options or (
+            options.json_data is not None and options.json_data is self._options.json_data
+        )
 
     def sent(self, url: Any, body: bytes) -> None:
         """Note an attempt; the first one makes the run visible."""
@@ -132,13 +143,27 @@ class Call(OpenRun):
 
     def fail(self, error: BaseException) -> None:
         """End the run with what the application sees raised."""
-        response = getattr(error, "response", None)
-        if response is not None and not self.streaming:
-            self.answered(response)
-            if response.is_closed:
-                self.whole(response.content)
+        with _REPLY:
+            self._refused(getattr(error, "response", None))
+        if not self._attempts:
+            with _ASKED:
+                self._url, self._body = self._options.url, snapshot(self._options.json_data)
         self._error = describe(error, self._status)
         self._settle(self.offset())
+
+    def _refused(self, response: Any) -> None:
+        """Read the reply that an error carries, if it is the one to this request."""
+        request = getattr(response, "request", None)
+        if request is None or self.streaming or request.url != self._url:
+            return
+        self.answered(response)
+        if response.is_closed:
+            self.whole(response.content)
+
+    def track(self) -> None:
+        """Count as a stream, which something has to end."""
+        self.streaming = True
+        self._recorder.streams.add(self)
 
     def returned(self) -> None:
         """End the run, unless its answer is a stream that is still to come."""
@@ -209,6 +234,10 @@ class Call(OpenRun):
             cancelled = type(sys.exc_info()[1]).__name__ == "CancelledError"
             self._stop("cancelled" if cancelled else "closed")
 
+    def left_open(self) -> None:
+        """End a stream that is still open when the process ends."""
+        self._stop("exit")
+
     def collected(self) -> None:
         """End a stream that nobody holds any more."""
         self._stop("abandoned" if self._times else "never_read")
@@ -222,6 +251,7 @@ class Call(OpenRun):
         unhook, self.unhook = self.unhook, None
         if unhook is not None:
             unhook()
+        self._recorder.streams.discard(self)
         if not self.discard():
             return
         size_bytes = len(self._body) + self._size

@@ -29,6 +29,11 @@ from ._call import Call
 
 MODULE: Final = "openai._base_client"
 
+BYPASSED: Final = (
+    "something else has wrapped a client of openai so that its calls pass us by: "
+    "call instrument() before that is set up, or before the client is made"
+)
+
 Wrapped = Callable[..., Any]
 
 # A guard has no state, and making one anew for each call would cost more than using it.
@@ -55,8 +60,9 @@ class Tap:
 
     def request(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
         """Make the call a run, when it is one for a chat completion."""
-        call = self._begin(args, kwargs)
-        if call is None and self._call.get() is None:
+        around = self._call.get()
+        call = self._begin(around, args, kwargs)
+        if call is around:
             return wrapped(*args, **kwargs)
         token = self._call.set(call)
         try:
@@ -71,8 +77,9 @@ class Tap:
 
     async def arequest(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
         """Do what `request` does, for the asynchronous client."""
-        call = self._begin(args, kwargs)
-        if call is None and self._call.get() is None:
+        around = self._call.get()
+        call = self._begin(around, args, kwargs)
+        if call is around:
             return await wrapped(*args, **kwargs)
         token = self._call.set(call)
         try:
@@ -85,21 +92,25 @@ class Tap:
         _returned(call)
         return result
 
-    def _begin(self, args: Any, kwargs: Any) -> Call | None:
+    def _begin(self, around: Call | None, args: Any, kwargs: Any) -> Call | None:
+        """Begin a call; *around* itself when another layer of the client shows the same one."""
         if self._recorder.enabled:
             with _BEGIN:
-                options = args[1] if len(args) > 1 else kwargs.get("options")
+                options = args[1] if len(args) > 1 else kwargs["options"]
                 if is_chat_completion(options):
-                    return Call(self._recorder)
+                    same = around is not None and around.is_for(options)
+                    return around if same else Call(self._recorder, options)
         return None
 
     def build_request(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
         """See the bytes of an attempt."""
         request = wrapped(*args, **kwargs)
         call = self._call.get()
-        if call is not None:
-            with _ASKED:
+        with _ASKED:
+            if call is not None:
                 call.sent(request.url, request.content)
+            elif self._recorder.enabled and is_chat_completion(args[0]):
+                notices.say("openai calls that pass us by", BYPASSED)
         return request
 
     def should_retry(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
@@ -124,7 +135,9 @@ class Tap:
 def is_chat_completion(options: Any) -> bool:
     """Say whether these request options are for a chat completion."""
     path: str = options.url.partition("?")[0]
-    return path.endswith("/chat/completions") and options.method.lower() == "post"
+    if not path.endswith("chat/completions") or options.method.lower() != "post":
+        return False
+    return path.removesuffix("chat/completions")[-1:] in {"", "/"}
 
 
 def see_response(call: Call | None, kwargs: Any, *, asynchronous: bool) -> None:
@@ -175,8 +188,9 @@ def watch_stream(call: Call, response: Any, *, asynchronous: bool) -> None:
     setattr(response, tee_name, tee)
     setattr(response, close_name, hooked_close)
     finalizer = weakref.finalize(response, _collected, call)
+    finalizer.atexit = False  # the end of the process is `Recorder.end_streams`
+    call.track()
     call.unhook = unhook
-    call.streaming = True
 
 
 def _collected(call: Call) -> None:
@@ -225,7 +239,12 @@ class Patch:
             return
         for client, name, wrapper in self._wrappers:
             with guard(f"wrap {client}.{name}"):
-                self._wrap(getattr(module, client, None), client, name, wrapper)
+                owner = getattr(module, client, None)
+                self._wrap(owner, client, name, wrapper)
+                for heir in heirs(owner):
+                    if name == "request" and name in vars(heir):
+                        # Somebody has wrapped it there and may not come by the base class.
+                        self._wrap(heir, heir.__name__, name, wrapper)
 
     def _wrap(self, owner: Any, client: str, name: str, wrapper: Any) -> None:
         if owner is None or not hasattr(owner, name):
@@ -251,6 +270,12 @@ class Patch:
                 delattr(owner, name)
             else:
                 setattr(owner, name, before)
+
+
+def heirs(owner: Any) -> list[Any]:
+    """List the classes below *owner*, at whatever depth."""
+    found = [] if owner is None else list(owner.__subclasses__())
+    return found + [each for heir in found for each in heirs(heir)]
 
 
 def install(recorder: Recorder) -> Callable[[], None]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instrument.context import Bound, bound, current
-from instrument.recorder import Carried, Facts, Recorder, Record, describe, v4_of
+from instrument.recorder import Carried, Facts, Record, Recorder, describe, v4_of
 from instrument.run import Run, Snapshot
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import enum
 import pathlib
 import uuid
@@ -85,11 +85,11 @@ def deep() -> Any:
         (Point(1, Point(2)), {"x": 1, "y": {"x": 2, "y": None}}),
         (Colour.RED, "red"),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
-        (datetime.date(2026, 1, 2), "2026-01-02"),
+        (dt.date(2026, 1, 2), "2026-01-02"),
         (Decimal("1.50"), "1.50"),
         (pathlib.PurePosixPath("/a"), "/a"),
         ({1: "int", None: "none"}, {"1": "int", "null": "none"}),
-        ({"a", "a"}, ["a"]),
+        ({"a"}, ["a"]),
         (b"12345", "<5 bytes>"),
         (float("nan"), None),
         ("\ud800", "?"),

@@ -8,10 +8,8 @@ means that this release of `openai` has no such thing.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import json
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -227,7 +225,7 @@ def break_and_drop(client: Any) -> Any:
 
 def break_and_resume(client: Any) -> Any:
     chunks = client.chat.completions.create(**ASK, **WITH_USAGE)
-    for first in chunks:
+    for first in chunks:  # noqa: B007 - the last one is looked at
         break
     return see(first), see(list(chunks))
 
@@ -393,7 +391,7 @@ async def abreak_and_drop(client: Any) -> Any:
 
 async def aclose(client: Any) -> Any:
     chunks = await client.chat.completions.create(**ASK, stream=True)
-    async for first in chunks:
+    async for first in chunks:  # noqa: B007 - the last one is looked at
         break
     await chunks.close()
     return see(first)

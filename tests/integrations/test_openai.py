@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import time
+import types
 from typing import Any
 
 import orjson
@@ -323,10 +324,9 @@ def test_missing_layer(caplog: pytest.LogCaptureFixture) -> None:
 class ForeignError(Exception):
     """The shape of other HTTP libraries' errors."""
 
-    class response:
-        status_code = 418
-        headers = {"x-request-id": "of somebody else"}
-        text = "teapot"
+    response = types.SimpleNamespace(
+        status_code=418, headers={"x-request-id": "of somebody else"}, text="teapot"
+    )
 
 
 @pytest.mark.parametrize("where", ["_prepare_options", "_prepare_request"])

@@ -6,8 +6,6 @@ Each style is run twice against a fake server at the wire, without us and with u
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import gc
 import warnings
 from collections.abc import Iterator
@@ -21,7 +19,6 @@ openai = pytest.importorskip("openai", reason="the openai package is not install
 from instrument.run import Run
 from instrument.testing import FakeOpenAI, capture
 from instrument.testing.capture import Runs
-
 from tests.integrations.styles import ASYNC, SYNC, USAGE, Style
 
 SYNC_STYLES = pytest.mark.parametrize("style", SYNC.values(), ids=SYNC.keys())

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 HELP = re.findall(r"^```\n\$ instrument (.*?)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+IMPORTED = re.compile(r"^(?:from|import) (\w+)", re.MULTILINE)
 COMMAND = re.compile(r"^    (\w+) ", re.MULTILINE)
 SETTINGS = re.compile(r"\b(?:INSTRUMENT|LLMONITOR|LUNARY|TRUBRICS|NEBULY|HH)_[A-Z_]+[A-Z]\b")
 
@@ -26,7 +27,8 @@ def environment(**more):
 @pytest.mark.parametrize("code", PYTHON, ids=range(len(PYTHON)))
 def test_python_blocks_run(code, tmp_path):
     """Each block of Python runs by itself, from an empty folder, without a word on stderr."""
-    pytest.importorskip("openai")
+    for package in IMPORTED.findall(code):
+        pytest.importorskip(package)
     with FakeOpenAI() as server:
         env = environment(OPENAI_BASE_URL=server.url, OPENAI_API_KEY="test", INSTRUMENT_QUIET="1")
         done = subprocess.run(

@@ -25,7 +25,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ("pytest", "pytest-asyncio", "pytest-timeout", "hypothesis", "jsonschema[format]")
-LANGCHAIN_TOOLS = ("langchain-openai", "langgraph")
+LANGCHAIN_TESTS = ("tests/integrations", "-k", "langchain")
+LANGCHAIN_TOOLS = ("langchain", "langchain-openai", "langgraph")
 
 
 @dataclass(frozen=True)
@@ -45,18 +46,19 @@ MATRIX = (
     Environment("openai-1", ("openai<2",)),
     Environment("openai-2", ("openai<3",)),
     Environment("openai-3", ("openai<4",)),
-    Environment("langchain-0.3", ("langchain-core<0.4", *LANGCHAIN_TOOLS)),
-    Environment("langchain-1.7", ("langchain-core<1.8", *LANGCHAIN_TOOLS)),
+    Environment("langchain-0.3", ("langchain-core<0.4", *LANGCHAIN_TOOLS), tests=LANGCHAIN_TESTS),
+    Environment("langchain-1.7", ("langchain-core<1.8", *LANGCHAIN_TOOLS), tests=LANGCHAIN_TESTS),
     Environment("newest", ("openai", "langchain-core", *LANGCHAIN_TOOLS)),
     Environment("dependencies-oldest", ("openai<2", "wrapt==1.16.0", "orjson==3.10.0")),
 )
 
 
 def on(python: str) -> Environment:
-    """Describe an environment for all tests on another Python; style is the same on each."""
+    """Describe an environment for all tests on another Python; style and browser are the same on each."""
     code = "import sys; print('python-%d.%d' % sys.version_info[:2])"
     name = run([python, "-c", code]).strip()
-    return Environment(name, (f"{ROOT}[dev]",), python, ("--ignore=tests/test_style.py", "tests"))
+    once = ("--ignore=tests/test_style.py", "--ignore=tests/viewer/test_browser.py")
+    return Environment(name, (f"{ROOT}[dev]",), python, (*once, "tests"))
 
 
 @dataclass(frozen=True)

@@ -72,13 +72,22 @@ class guard:  # noqa: N801 - it reads as the keyword it stands for
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        if error is None:
-            return False
-        return self._stop(error, traceback)
-
-    def _stop(self, error: BaseException, traceback: TracebackType | None) -> bool:
         if not isinstance(error, Exception) or guard.strict:
             return False
+        self._count(error, traceback)
+        return True
+
+    def stop(self, error: Exception) -> None:
+        """
+        Do what the end of the block does, where a block would cost more than what is in it.
+
+        For the application's hot path: `except Exception as error: GUARD.stop(error)`.
+        """
+        if guard.strict:
+            raise error
+        self._count(error, error.__traceback__)
+
+    def _count(self, error: Exception, traceback: TracebackType | None) -> None:
         while traceback is not None and traceback.tb_next is not None:
             traceback = traceback.tb_next
         place = "?"
@@ -86,4 +95,3 @@ class guard:  # noqa: N801 - it reads as the keyword it stands for
             place = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
         kind = type(error).__name__
         notices.say(f"failed to {self.what}", "could not %s: %s at %s", self.what, kind, place)
-        return True

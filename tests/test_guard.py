@@ -36,10 +36,25 @@ def test_not_ours(error: type[BaseException]) -> None:
         raise error
 
 
+@pytest.mark.usefixtures("_lenient")
+def test_without_a_block(caplog: pytest.LogCaptureFixture) -> None:
+    """Where a block would cost too much, an exception that was caught is handed over."""
+    try:
+        raise ValueError("the secret prompt")
+    except ValueError as error:
+        guard("do a thing").stop(error)
+
+    assert notices.counts["failed to do a thing"] == 1
+    assert "ValueError at " in caplog.text
+    assert "secret" not in caplog.text
+
+
 def test_strict() -> None:
     """In tests the guard lets everything through."""
     with pytest.raises(ValueError, match="seen"), guard("do a thing"):
         raise ValueError("seen")
+    with pytest.raises(ValueError, match="seen"):
+        guard("do a thing").stop(ValueError("seen"))
 
 
 def test_levels(caplog: pytest.LogCaptureFixture) -> None:

@@ -92,7 +92,7 @@ class Call(OpenRun):
             recorder, "llm", "unknown", current.get() if around is None else around.parent
         )
         self._owner: Owner | None = None if around is None else around.owner
-        self._options = options
+        self._options: Any = options
         self._url: Any = ""
         self._body = b""
         self._attempts: list[list[Any]] = []
@@ -114,9 +114,10 @@ class Call(OpenRun):
 
     def is_for(self, options: Any) -> bool:
         """Say whether this is the very call of these options, seen by another layer."""
-        return options is self._options or (
-            options.json_data is not None and options.json_data is self._options.json_data
-        )
+        own = self._options
+        if own is None:
+            return False
+        return own is options or (own.json_data is options.json_data is not None)
 
     def sent(self, url: Any, body: bytes) -> None:
         """Note an attempt; the first one makes the run visible."""
@@ -125,6 +126,7 @@ class Call(OpenRun):
             return
         self._url = url
         self._body = body
+        self._options = None  # they hold the application's own messages
         if self._owner is None and self.sampled:
             self._recorder.publish(Record(self, None, self.asked_facts, len(body)))
 

@@ -94,23 +94,28 @@ class Tap:
 
     def _begin(self, around: Call | None, args: Any, kwargs: Any) -> Call | None:
         """Begin a call; *around* itself when another layer of the client shows the same one."""
-        if self._recorder.enabled:
-            with _BEGIN:
-                options = args[1] if len(args) > 1 else kwargs["options"]
-                if is_chat_completion(options):
-                    same = around is not None and around.is_for(options)
-                    return around if same else Call(self._recorder, options)
+        if not self._recorder.enabled:
+            return None
+        try:
+            options = args[1] if len(args) > 1 else kwargs["options"]
+            if is_chat_completion(options):
+                same = around is not None and around.is_for(options)
+                return around if same else Call(self._recorder, options)
+        except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
+            _BEGIN.stop(error)
         return None
 
     def build_request(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
         """See the bytes of an attempt."""
         request = wrapped(*args, **kwargs)
         call = self._call.get()
-        with _ASKED:
+        try:
             if call is not None:
                 call.sent(request.url, request.content)
             elif self._recorder.enabled and is_chat_completion(args[0]):
                 notices.say("openai calls that pass us by", BYPASSED)
+        except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
+            _ASKED.stop(error)
         return request
 
     def should_retry(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
@@ -144,13 +149,15 @@ def see_response(call: Call | None, kwargs: Any, *, asynchronous: bool) -> None:
     """Note the reply, and hook into its body when that is still to come."""
     if call is None:
         return
-    with _ANSWERED:
+    try:
         response = kwargs["response"]
         call.answered(response)
         if response.is_stream_consumed or response.is_closed:
             call.whole(response.content)
         else:
             watch_stream(call, response, asynchronous=asynchronous)
+    except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
+        _ANSWERED.stop(error)
 
 
 def watch_stream(call: Call, response: Any, *, asynchronous: bool) -> None:
@@ -206,8 +213,10 @@ def _fail(call: Call | None, error: BaseException) -> None:
 
 def _returned(call: Call | None) -> None:
     if call is not None:
-        with _END:
+        try:
             call.returned()
+        except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
+            _END.stop(error)
 
 
 def wrappers(tap: Tap) -> list[tuple[str, str, Any]]:

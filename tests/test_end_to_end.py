@@ -189,7 +189,7 @@ def test_stream_left_open_at_exit(tmp_path: Path) -> None:
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
             capture_output=True,
             timeout=60,
-            check=True,
+            check=False,  # CPython 3.13.0 crashes when such a program has ended, without us too
         )
 
     assert "exit" in show(tmp_path)

@@ -80,6 +80,10 @@ def v4_of(entropy: bytes) -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
+LATER = b""
+"""No entropy yet: drawing it costs a system call, which no model call needs to wait for."""
+
+
 class OpenRun:
     """
     A run that has begun, held by whoever will end it.
@@ -123,7 +127,7 @@ class OpenRun:
         self.kind: Kind = kind
         self.name = name
         self._id: str | None = None
-        self._entropy = entropy or recorder.entropy(16)
+        self._entropy = recorder.entropy(16) if entropy is None else entropy
         self.bound = bound.get()
         if parent is None:
             self.parent_id: str | None = None
@@ -141,7 +145,7 @@ class OpenRun:
     def id(self) -> str:
         """Id of the run; written out when it is first asked for, usually by the worker."""
         if self._id is None:
-            self._id = v4_of(self._entropy)
+            self._id = v4_of(self._entropy or self._recorder.entropy(16))
         return self._id
 
     @property

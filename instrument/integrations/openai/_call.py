@@ -15,7 +15,7 @@ from typing import Any, final
 
 from ...context import Owner, current, lookouts, surroundings
 from ...guard import guard
-from ...recorder import Facts, OpenRun, Record, Recorder, describe
+from ...recorder import LATER, Facts, OpenRun, Record, Recorder, describe
 from ...run import Answer, Attempt, Error
 from ...snapshot import snapshot
 from .chat import Answered, AnswerReader, Asked, facts_of, read_request
@@ -88,9 +88,8 @@ class Call(OpenRun):
 
     def __init__(self, recorder: Recorder, options: Any) -> None:
         around = surroundings() if lookouts else None
-        super().__init__(
-            recorder, "llm", "unknown", current.get() if around is None else around.parent
-        )
+        parent = current.get() if around is None else around.parent
+        super().__init__(recorder, "llm", "unknown", parent, LATER)
         self._owner: Owner | None = None if around is None else around.owner
         self._options: Any = options
         self._url: Any = ""

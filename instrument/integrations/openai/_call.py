@@ -8,7 +8,15 @@ readings. The ones below it run on the worker, where the bytes are read.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import replace
 from itertools import accumulate
 from typing import Any, final
@@ -63,53 +71,34 @@ class Feed:
 class Call(OpenRun):
     """One chat completion, from the call of the SDK's `request` to the end of the answer."""
 
-    __slots__ = (
-        "_asked",
-        "_attempts",
-        "_body",
-        "_chunks",
-        "_error",
-        "_first_sizes",
-        "_first_times",
-        "_headers",
-        "_options",
-        "_owner",
-        "_reader",
-        "_reason",
-        "_size",
-        "_status",
-        "_times",
-        "_url",
-        "lost_bytes",
-        "reading",
-        "streaming",
-        "unhook",
-    )
+    # Most calls are whole and well: what they do not need is not set up for each of them.
+    _asked: Asked | None = None
+    _error: Error | None = None
+    _headers: Mapping[str, str] = _NO_HEADERS
+    _owner: Owner | None = None
+    _reader: AnswerReader | None = None
+    _reason: str | None = None
+    _size = 0  # of what is in _chunks
+    _status: int | None = None
+    _url: Any = ""
+    _body = b""
+    _first_sizes: Sequence[int] = ()  # where each chunk until the first feed ends
+    lost_bytes = 0
+    reading = False
+    streaming = False
+    unhook: Callable[[], None] | None = None
 
     def __init__(self, recorder: Recorder, options: Any) -> None:
-        around = surroundings() if lookouts else None
-        parent = current.get() if around is None else around.parent
+        parent = current.get()
+        if lookouts:
+            around = surroundings()
+            parent, self._owner = around.parent, around.owner
         super().__init__(recorder, "llm", "unknown", parent, LATER)
-        self._owner: Owner | None = None if around is None else around.owner
         self._options: Any = options
-        self._url: Any = ""
-        self._body = b""
         self._attempts: list[list[Any]] = []
-        self._headers: Mapping[str, str] = _NO_HEADERS
-        self._status: int | None = None
         self._chunks: list[bytes] = []
-        self._size = 0  # of what is in _chunks
         self._times: list[float] = []  # when they came, by the clock
-        self._first_times = self._times  # the same for those until the first feed, and
-        self._first_sizes: list[int] = []  # where each of them ends, counted on the worker
-        self._asked: Asked | None = None
-        self._reader: AnswerReader | None = None
-        self._error: Error | None = None
-        self._reason: str | None = None
-        self.lost_bytes = 0
-        self.reading = False
-        self.streaming = False
-        self.unhook: Callable[[], None] | None = None
+        self._first_times = self._times  # the same for those until the first feed
 
     def is_for(self, options: Any) -> bool:
         """Say whether this is the very call of these options, seen by another layer."""
@@ -283,7 +272,7 @@ class Call(OpenRun):
     def read(self, chunks: list[bytes]) -> None:
         """Let the reader have the next bytes of the answer."""
         reader = self._answer_reader()
-        self._first_sizes = self._first_sizes or list(accumulate(map(len, chunks)))
+        self._first_sizes = self._first_sizes or tuple(accumulate(map(len, chunks)))
         for chunk in chunks:
             reader.feed(chunk)
 

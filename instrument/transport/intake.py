@@ -48,8 +48,8 @@ class Intake:
         self._too_late = 0
         self._dropped: Counter[str] = Counter()
 
-    def add(self, record: Carried) -> None:
-        """Take *record*; the oldest make room for it."""
+    def add(self, record: Carried) -> int:
+        """Take *record*; the oldest make room for it. Gives how many wait."""
         size = record.size_bytes
         records = self._records
         self.accepted += 1
@@ -62,6 +62,7 @@ class Intake:
         if count >= self._wake_events or weight >= self._wake_bytes:
             self._wake_events = self._wake_bytes = _NEVER
             self._ring()
+        return count
 
     def _make_room(self) -> None:
         """Drop the oldest; the newest stays, however large it is."""

@@ -27,6 +27,10 @@ LOOK_SECONDS = 0.25
 """How often a thread that waits for a flush sees to it that a worker is there."""
 
 
+LOOK_RECORDS = 8
+"""How often, in records that wait, the thread that publishes looks whether the worker is stuck."""
+
+
 def keep(item: Item) -> Item:
     """Let an item pass as it is."""
     return item
@@ -78,14 +82,14 @@ class Transport:
         if worker.pid != os.getpid():
             worker = self.renew()
         if worker.is_closed:
-            worker.desk.intake.refuse(record)
+            worker.intake.refuse(record)
             return
         if threading.get_ident() in worker.own:  # what we do ourselves is not traced
             return
-        worker.desk.intake.add(record)
+        waiting = worker.intake.add(record)
         if not worker.is_running:
             worker.start()
-        elif self._clock() - worker.desk.busy_since > self._bounds.heartbeat:
+        elif not waiting % LOOK_RECORDS:
             worker.check()
 
     def flush(self, timeout: float = 5.0) -> Flushed:

@@ -48,6 +48,7 @@ class Worker:
         self.pid = os.getpid()
         self.own: set[int] = set()
         self.desk = Desk(exporters, process, bounds, clock, self.own, spool)
+        self.intake = self.desk.intake
         self.is_running = False
         self.is_closed = False
         self._clock = clock

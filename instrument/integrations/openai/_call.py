@@ -93,7 +93,7 @@ class Call(OpenRun):
         if lookouts:
             around = surroundings()
             parent, self._owner = around.parent, around.owner
-        super().__init__(recorder, "llm", "unknown", parent, LATER)
+        OpenRun.__init__(self, recorder, "llm", "unknown", parent, LATER)
         self._options: Any = options
         self._attempts: list[list[Any]] = []
         self._chunks: list[bytes] = []
@@ -240,8 +240,8 @@ class Call(OpenRun):
     def _settle(self, duration: float) -> None:
         unhook, self.unhook = self.unhook, None
         if unhook is not None:
+            self._recorder.streams.discard(self)
             unhook()
-        self._recorder.streams.discard(self)
         if not self.discard():
             return
         size_bytes = len(self._body) + self._size

@@ -28,6 +28,8 @@ from ...recorder import Recorder
 from ._call import Call
 
 MODULE: Final = "openai._base_client"
+PATH: Final = "/chat/completions"
+POST: Final = frozenset({"post", "POST"})
 
 BYPASSED: Final = (
     "something else has wrapped a client of openai so that its calls pass us by: "
@@ -71,8 +73,12 @@ class Tap:
             _fail(call, error)
             raise
         finally:
-            restore(self._call, token)
-        _returned(call)
+            self._call.reset(token)  # in the frame, thread and context that set it
+        if call is not None:
+            try:
+                call.returned()
+            except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
+                _END.stop(error)
         return result
 
     async def arequest(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
@@ -139,10 +145,12 @@ class Tap:
 
 def is_chat_completion(options: Any) -> bool:
     """Say whether these request options are for a chat completion."""
-    path: str = options.url.partition("?")[0]
-    if not path.endswith("chat/completions") or options.method.lower() != "post":
-        return False
-    return path.removesuffix("chat/completions")[-1:] in {"", "/"}
+    url: str = options.url
+    if not url.endswith(PATH):  # nearly every one does that is one
+        url = "/" + url.partition("?")[0]
+        if not url.endswith(PATH):
+            return False
+    return options.method in POST
 
 
 def see_response(call: Call | None, kwargs: Any, *, asynchronous: bool) -> None:

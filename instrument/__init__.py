@@ -27,7 +27,6 @@ from .client import (
     feedback,
     flush,
     instrument,
-    interaction,
     shutdown,
     stats,
     track,
@@ -36,6 +35,7 @@ from .client import (
 from .context import context
 from .run import ConfigError
 from .scope import trace
+from .told import interaction
 
 if TYPE_CHECKING:
     from .integrations.langchain import CallbackHandler

@@ -270,46 +270,6 @@ def track(
     _tell(replace(made, user_id=made.user_id or default))
 
 
-def interaction(  # noqa: PLR0913 - what every destination knows of an interaction, by name
-    input: Any,
-    output: Any,
-    *,
-    model: str | None = None,
-    started_at: datetime | None = None,
-    ended_at: datetime | None = None,
-    user_id: str | None = None,
-    thread_id: str | None = None,
-) -> str | None:
-    """
-    Record an answer to a user whose model call cannot be seen from here.
-
-    Args:
-        input: What the user said, or the list of messages that were sent.
-        output: What was answered: a text, or the answer's message.
-        model: Who answered.
-        started_at: When the user asked; None is when the answer was there.
-        ended_at: When the answer was there; None is now. A time without a zone is UTC.
-        user_id: Who asked; None takes what is bound.
-        thread_id: The conversation; None takes what is bound.
-
-    Returns:
-        Id of the run, for `feedback`; None when nothing is traced.
-    """
-    on = recorder()
-    if on is None:
-        return None
-    return told.interaction(
-        on,
-        input,
-        output,
-        model=model,
-        started_at=started_at,
-        ended_at=ended_at,
-        user_id=user_id,
-        thread_id=thread_id,
-    )
-
-
 def recorder() -> Recorder | None:
     """Give the recorder that is on, if any."""
     return recorders.installed[-1] if recorders.installed else None

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from .context import bound, context, plain_object
-from .recorder import Facts, Recorder
+from .recorder import Facts, installed
 from .run import UserEvent
 from .snapshot import snapshot
 
@@ -49,7 +49,6 @@ def user_event(
 
 
 def interaction(  # noqa: PLR0913 - what every destination knows of an interaction, by name
-    recorder: Recorder,
     input: Any,
     output: Any,
     *,
@@ -58,12 +57,11 @@ def interaction(  # noqa: PLR0913 - what every destination knows of an interacti
     ended_at: datetime | None = None,
     user_id: str | None = None,
     thread_id: str | None = None,
-) -> str:
+) -> str | None:
     """
     Record an answer to a user whose model call nobody saw; it becomes an llm run like any other.
 
     Args:
-        recorder: Takes the run.
         input: What the user said, or the list of messages that were sent.
         output: What was answered: a text, or the answer's message.
         model: Who answered.
@@ -73,15 +71,17 @@ def interaction(  # noqa: PLR0913 - what every destination knows of an interacti
         thread_id: The conversation; None takes what is bound.
 
     Returns:
-        Id of the run, for `feedback`.
+        Id of the run, for `feedback`; None when nothing is traced.
     """
+    if not installed:
+        return None
     end = utc(ended_at)
     start = end if started_at is None else utc(started_at)
     asked = [{"role": "user", "content": input}] if isinstance(input, str) else input
     answer = {"role": "assistant", "content": output} if isinstance(output, str) else output
     facts: Facts = {"input": snapshot(asked), "output": snapshot(answer)}
     with context(user_id=user_id, thread_id=thread_id):
-        run = recorder.begin("llm", model or UNKNOWN_MODEL)
+        run = installed[-1].begin("llm", model or UNKNOWN_MODEL)
     run.started_at = start.timestamp()
     size_bytes = sum(len(facts[name] or b"") for name in ("input", "output"))
     run.end(facts, duration=max(0.0, (end - start).total_seconds()), size_bytes=size_bytes)

@@ -10,7 +10,7 @@ import pytest
 
 import instrument
 from instrument.context import context
-from instrument.recorder import Recorder
+from instrument.recorder import Recorder, installed
 from instrument.run import Run
 from instrument.testing.loopback import Loopback
 from instrument.told import UNKNOWN_MODEL, interaction, user_event, utc
@@ -22,7 +22,11 @@ END = datetime(2024, 10, 9, 13, 0, 2, tzinfo=timezone.utc)
 def told(*args: Any, **kwargs: Any) -> Run:
     """Record an interaction and give its run."""
     records: list[Any] = []
-    run_id = interaction(Recorder(records.append), *args, **kwargs)
+    installed.append(Recorder(records.append))
+    try:
+        run_id = interaction(*args, **kwargs)
+    finally:
+        installed.pop()
     [record] = records
     run = record.decode()
     assert isinstance(run, Run)

@@ -18,6 +18,8 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import wraps
+from types import FunctionType
 from typing import Any, Final
 
 import wrapt
@@ -49,7 +51,7 @@ _END = guard("end a chat completion")
 
 class Tap:
     """
-    The wrappers, for one recorder.
+    Makers of the wrappers, for one recorder: each takes a method and gives what stands for it.
 
     The completion whose `request` is on the stack is in a context variable, set and reset in that
     one frame. A request of another kind that is made meanwhile (for a token, say) sets None for its
@@ -60,43 +62,57 @@ class Tap:
         self._recorder = recorder
         self._call: ContextVar[Call | None] = ContextVar("instrument.openai.call", default=None)
 
-    def request(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
+    def request(self, wrapped: Wrapped) -> Wrapped:
         """Make the call a run, when it is one for a chat completion."""
-        around = self._call.get()
-        call = self._begin(around, args, kwargs)
-        if call is around:
-            return wrapped(*args, **kwargs)
-        token = self._call.set(call)
-        try:
-            result = wrapped(*args, **kwargs)
-        except BaseException as error:
-            _fail(call, error)
-            raise
-        finally:
-            self._call.reset(token)  # in the frame, thread and context that set it
-        if call is not None:
-            try:
-                call.returned()
-            except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
-                _END.stop(error)
-        return result
+        begin, active = self._begin, self._call
 
-    async def arequest(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
+        @wraps(wrapped)
+        def request(client: Any, /, *args: Any, **kwargs: Any) -> Any:
+            around = active.get()
+            call = begin(around, args, kwargs)
+            if call is around:
+                return wrapped(client, *args, **kwargs)
+            token = active.set(call)
+            try:
+                result = wrapped(client, *args, **kwargs)
+            except BaseException as error:
+                _fail(call, error)
+                raise
+            finally:
+                active.reset(token)  # in the frame, thread and context that set it
+            if call is not None:
+                try:
+                    call.returned()
+                except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
+                    _END.stop(error)
+            return result
+
+        return request
+
+    def arequest(self, wrapped: Wrapped) -> Wrapped:
         """Do what `request` does, for the asynchronous client."""
-        around = self._call.get()
-        call = self._begin(around, args, kwargs)
-        if call is around:
-            return await wrapped(*args, **kwargs)
-        token = self._call.set(call)
-        try:
-            result = await wrapped(*args, **kwargs)
-        except BaseException as error:
-            _fail(call, error)
-            raise
-        finally:
-            restore(self._call, token)
-        _returned(call)
-        return result
+        begin, active = self._begin, self._call
+
+        @wraps(wrapped)
+        async def request(client: Any, /, *args: Any, **kwargs: Any) -> Any:
+            around = active.get()
+            call = begin(around, args, kwargs)
+            if call is around:
+                return await wrapped(client, *args, **kwargs)
+            token = active.set(call)
+            try:
+                result = await wrapped(client, *args, **kwargs)
+            except BaseException as error:
+                _fail(call, error)
+                raise
+            finally:
+                restore(active, token)
+            if call is not None:
+                with _END:
+                    call.returned()
+            return result
+
+        return request
 
     def _begin(self, around: Call | None, args: Any, kwargs: Any) -> Call | None:
         """Begin a call; *around* itself when another layer of the client shows the same one."""
@@ -111,36 +127,61 @@ class Tap:
             _BEGIN.stop(error)
         return None
 
-    def build_request(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
+    def build_request(self, wrapped: Wrapped) -> Wrapped:
         """See the bytes of an attempt."""
-        request = wrapped(*args, **kwargs)
-        call = self._call.get()
-        try:
-            if call is not None:
-                call.sent(request.url, request.content)
-            elif self._recorder.enabled and is_chat_completion(args[0]):
-                notices.say("openai calls that pass us by", BYPASSED)
-        except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
-            _ASKED.stop(error)
-        return request
+        recorder, active = self._recorder, self._call
 
-    def should_retry(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
+        @wraps(wrapped)
+        def build_request(client: Any, /, *args: Any, **kwargs: Any) -> Any:
+            request = wrapped(client, *args, **kwargs)
+            call = active.get()
+            try:
+                if call is not None:
+                    call.sent(request.url, request.content)
+                elif recorder.enabled and is_chat_completion(args[0]):
+                    notices.say("openai calls that pass us by", BYPASSED)
+            except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
+                _ASKED.stop(error)
+            return request
+
+        return build_request
+
+    def should_retry(self, wrapped: Wrapped) -> Wrapped:
         """See the status of an attempt that failed."""
-        call = self._call.get()
-        if call is not None:
-            with _RETRIED:
-                call.answered(args[0] if args else kwargs["response"])
-        return wrapped(*args, **kwargs)
+        active = self._call
 
-    def process_response(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
+        @wraps(wrapped)
+        def should_retry(client: Any, /, *args: Any, **kwargs: Any) -> Any:
+            call = active.get()
+            if call is not None:
+                with _RETRIED:
+                    call.answered(args[0] if args else kwargs["response"])
+            return wrapped(client, *args, **kwargs)
+
+        return should_retry
+
+    def process_response(self, wrapped: Wrapped) -> Wrapped:
         """See the reply: keep a body that has been read, watch one that has not."""
-        see_response(self._call.get(), kwargs, asynchronous=False)
-        return wrapped(*args, **kwargs)
+        return self._process_response(wrapped, asynchronous=False)
 
-    def aprocess_response(self, wrapped: Wrapped, client: Any, args: Any, kwargs: Any) -> Any:
+    def aprocess_response(self, wrapped: Wrapped) -> Wrapped:
         """Do what `process_response` does, for the asynchronous client."""
-        see_response(self._call.get(), kwargs, asynchronous=True)
-        return wrapped(*args, **kwargs)
+        return self._process_response(wrapped, asynchronous=True)
+
+    def _process_response(self, wrapped: Wrapped, *, asynchronous: bool) -> Wrapped:
+        active = self._call
+
+        @wraps(wrapped)
+        def process_response(client: Any, /, *args: Any, **kwargs: Any) -> Any:
+            call = active.get()
+            if call is not None:
+                try:
+                    see_response(call, kwargs["response"], asynchronous=asynchronous)
+                except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
+                    _ANSWERED.stop(error)
+            return wrapped(client, *args, **kwargs)  # a coroutine, when it is asynchronous
+
+        return process_response
 
 
 def is_chat_completion(options: Any) -> bool:
@@ -153,19 +194,13 @@ def is_chat_completion(options: Any) -> bool:
     return options.method in POST
 
 
-def see_response(call: Call | None, kwargs: Any, *, asynchronous: bool) -> None:
+def see_response(call: Call, response: Any, *, asynchronous: bool) -> None:
     """Note the reply, and hook into its body when that is still to come."""
-    if call is None:
-        return
-    try:
-        response = kwargs["response"]
-        call.answered(response)
-        if response.is_stream_consumed or response.is_closed:
-            call.whole(response.content)
-        else:
-            watch_stream(call, response, asynchronous=asynchronous)
-    except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
-        _ANSWERED.stop(error)
+    call.answered(response)
+    if response.is_stream_consumed or response.is_closed:
+        call.whole(response.content)
+    else:
+        watch_stream(call, response, asynchronous=asynchronous)
 
 
 def watch_stream(call: Call, response: Any, *, asynchronous: bool) -> None:
@@ -219,25 +254,17 @@ def _fail(call: Call | None, error: BaseException) -> None:
             call.fail(error)
 
 
-def _returned(call: Call | None) -> None:
-    if call is not None:
-        try:
-            call.returned()
-        except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
-            _END.stop(error)
-
-
 def wrappers(tap: Tap) -> list[tuple[str, str, Any]]:
-    """List what is wrapped: client class, method, wrapper."""
+    """List what is wrapped: client class, method, what makes the wrapper."""
     own = {
         "SyncAPIClient": {"request": tap.request, "_process_response": tap.process_response},
         "AsyncAPIClient": {"request": tap.arequest, "_process_response": tap.aprocess_response},
     }
     shared = {"_build_request": tap.build_request, "_should_retry": tap.should_retry}
     return [
-        (client, name, wrapper)
+        (client, name, make)
         for client, its_own in own.items()
-        for name, wrapper in {**its_own, **shared}.items()
+        for name, make in {**its_own, **shared}.items()
     ]
 
 
@@ -254,16 +281,16 @@ class Patch:
         """Wrap what this release of `openai` has; say once what it has not."""
         if not self._wanted:
             return
-        for client, name, wrapper in self._wrappers:
+        for client, name, make in self._wrappers:
             with guard(f"wrap {client}.{name}"):
                 owner = getattr(module, client, None)
-                self._wrap(owner, client, name, wrapper)
+                self._wrap(owner, client, name, make)
                 for heir in heirs(owner):
                     if name == "request" and name in vars(heir):
                         # Somebody has wrapped it there and may not come by the base class.
-                        self._wrap(heir, heir.__name__, name, wrapper)
+                        self._wrap(heir, heir.__name__, name, make)
 
-    def _wrap(self, owner: Any, client: str, name: str, wrapper: Any) -> None:
+    def _wrap(self, owner: Any, client: str, name: str, make: Any) -> None:
         if owner is None or not hasattr(owner, name):
             notices.say(
                 f"openai without {client}.{name}",
@@ -273,7 +300,8 @@ class Patch:
             )
             return
         before = owner.__dict__.get(name)
-        wrapt.wrap_function_wrapper(owner, name, wrapper)
+        _, _, method = wrapt.resolve_path(owner, name)
+        wrapt.apply_patch(owner, name, make(as_function(method)))
         self._put.append((owner, name, before, owner.__dict__[name]))
 
     def undo(self) -> None:
@@ -287,6 +315,19 @@ class Patch:
                 delattr(owner, name)
             else:
                 setattr(owner, name, before)
+
+
+def as_function(method: Any) -> Wrapped:
+    """Give a method in the form that is called with its object first, whoever has wrapped it."""
+    if isinstance(method, FunctionType):
+        return method
+
+    @wraps(method)
+    def object_first(client: Any, /, *args: Any, **kwargs: Any) -> Any:
+        bind = getattr(method, "__get__", None)  # what has none is called without its object
+        return (bind(client, type(client)) if bind else method)(*args, **kwargs)
+
+    return object_first
 
 
 def heirs(owner: Any) -> list[Any]:

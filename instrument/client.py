@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 from . import recorder as recorders
 from . import told
 from .context import bound
+from .ends import DELIVERY_SECONDS, Termination, Uvicorn
 from .guard import guard, logger, notices
 from .recorder import Note, Recorder, own_id
 from .run import ConfigError, Feedback, UserEvent
@@ -47,6 +48,7 @@ class Client:
             spool=None
             if settings.spool is None
             else SpoolOptions(path=settings.spool, sync=settings.spool_sync),
+            on_start=Termination(self.deliver).watch,
         )
         self.recorder = Recorder(
             self.transport.publish, sample_rate=settings.sample_rate, user_id=settings.user_id
@@ -60,8 +62,13 @@ class Client:
         with guard("look into the spool"):
             self.transport.wake()
 
-        self._undo = integrations.install_all(self.recorder)
+        self._undo = [*integrations.install_all(self.recorder), Uvicorn(self.deliver).install()]
         recorders.installed.append(self.recorder)
+
+    def deliver(self) -> None:
+        """Deliver before an end by a signal; streams that are open end here."""
+        self.recorder.end_streams()
+        self.transport.flush(DELIVERY_SECONDS)
 
     def uninstall(self) -> None:
         """Trace nothing new, and take back what is still ours; what runs now ends as it would."""

@@ -13,7 +13,7 @@ LAYERS = (
     ("run", "guard", "snapshot", "codec", "cost", "identity", "media", "secrets", "tree"),
     ("context", "exporters._base", "exporters._text", "terminal"),
     ("recorder", "privacy"),
-    ("told",),
+    ("told", "ends"),
     ("transport",),
     ("exporters", "integrations"),
     ("config", "questions", "figures", "store"),

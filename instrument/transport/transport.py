@@ -36,6 +36,10 @@ def keep(item: Item) -> Item:
     return item
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 @final
 class Transport:
     """
@@ -50,6 +54,8 @@ class Transport:
             leave, None for nothing. When it raises, the item is dropped.
         clock: Monotonic seconds.
         spool: Where on disk items lie as well, so that they outlive the process; None for nowhere.
+        on_start: Called in the thread that publishes before there is a worker, which is once a
+            process, or seldom more. Must not raise.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class Transport:
         bounds: Bounds | None = None,
         clock: Callable[[], float] = time.monotonic,
         spool: SpoolOptions | None = None,
+        on_start: Callable[[], None] = nothing,
     ) -> None:
         self._exporters = tuple(exporters)
         if any(isinstance(exporter, HttpExporter) for exporter in self._exporters):
@@ -68,6 +75,7 @@ class Transport:
         self._bounds = bounds or Bounds()
         self._clock = clock
         self._spool = spool
+        self._on_start = on_start
         self._worker = self._hire()
         _follow_forks(self)
 
@@ -88,6 +96,7 @@ class Transport:
             return
         waiting = worker.intake.add(record)
         if not worker.is_running:
+            self._on_start()
             worker.start()
         elif not waiting % LOOK_RECORDS:
             worker.check()

@@ -98,13 +98,13 @@ class OpenRun:
         "_entropy",
         "_id",
         "_open",
+        "_parent",
         "_recorder",
         "_t0",
         "_trace_id",
         "bound",
         "kind",
         "name",
-        "parent_id",
         "pid",
         "sampled",
         "started_at",
@@ -116,7 +116,7 @@ class OpenRun:
         kind: Kind,
         name: str,
         parent: Place | None,
-        entropy: bytes | None = None,
+        entropy: bytes | UUID | None = None,
     ) -> None:
         self._clock = recorder.clock
         self._t0 = self._clock()
@@ -129,13 +129,11 @@ class OpenRun:
         self._id: str | None = None
         self._entropy = recorder.entropy(16) if entropy is None else entropy
         self.bound = bound.get()
+        self._parent = parent
+        self._trace_id: str | None = None
         if parent is None:
-            self.parent_id: str | None = None
-            self._trace_id: str | None = None
             self.sampled = recorder.sample_rate >= 1.0 or recorder.sample()
         else:
-            self.parent_id = parent.id
-            self._trace_id = parent.trace_id
             self.sampled = parent.sampled
             self.started_at = max(self.started_at, parent.started_at)
             if isinstance(parent, OpenRun) and parent.bound is not self.bound:
@@ -145,13 +143,23 @@ class OpenRun:
     def id(self) -> str:
         """Id of the run; written out when it is first asked for, usually by the worker."""
         if self._id is None:
-            self._id = v4_of(self._entropy or self._recorder.entropy(16))
+            entropy = self._entropy
+            if isinstance(entropy, UUID):
+                entropy = entropy_of(entropy)
+            self._id = v4_of(entropy or self._recorder.entropy(16))
         return self._id
+
+    @property
+    def parent_id(self) -> str | None:
+        """Id of the run that this one stands under."""
+        return None if self._parent is None else self._parent.id
 
     @property
     def trace_id(self) -> str:
         """Id of the root of its tree."""
-        return self._trace_id or self.id
+        if self._trace_id is None:
+            self._trace_id = self.id if self._parent is None else self._parent.trace_id
+        return self._trace_id
 
     @property
     def default_user_id(self) -> str | None:
@@ -309,9 +317,13 @@ class Recorder:
         return OpenRun(self, kind, name, surroundings().parent)
 
     def begin_under(
-        self, parent: Place | None, kind: Kind, name: str, entropy: bytes | None = None
+        self, parent: Place | None, kind: Kind, name: str, entropy: bytes | UUID | None = None
     ) -> OpenRun:
-        """Begin a run under *parent*, or as a root when that is None; *entropy* becomes its id."""
+        """
+        Begin a run under *parent*, or as a root when that is None.
+
+        *entropy* becomes its id, also another library's id: see `as_v4`.
+        """
         return OpenRun(self, kind, name, parent, entropy)
 
     def sample(self) -> bool:

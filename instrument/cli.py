@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 RUN_HELP = """\
 Run a program traced, which need not know about it. Its arguments, input,
 signals and exit code are as they would be without. Python processes that it
-starts are traced as well."""
+starts are traced as well.
+
+PROGRAM is a script (app.py), -m MODULE, -c CODE, - (code from stdin), or a
+command that is installed (gunicorn, pytest, uvicorn). Options of Python's own
+(-u, -X dev, -W error) may stand before it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         "run",
         help="run a program traced",
         description=RUN_HELP,
-        usage="instrument run [-h] (SCRIPT | -m MODULE | -c CODE | COMMAND) [ARG ...]",
+        usage="instrument run [-h] [PYTHON OPTION ...] PROGRAM [ARG ...]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     run.set_defaults(do=lambda _: run.error("say which program"))

@@ -9,13 +9,13 @@ the front of `PYTHONPATH`; see `_bootstrap/sitecustomize.py`.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
-from itertools import takewhile
 from pathlib import Path
 
 from . import config
@@ -23,6 +23,18 @@ from . import config
 BOOTSTRAP = Path(__file__).resolve().parent / "_bootstrap"
 IGNORED_BY_PYTHON = ("SIGPIPE", "SIGXFZ", "SIGXFSZ")
 """Signals that Python ignores from its start, and that a program must find as they were."""
+
+STARTED = "RUN_BY_INSTRUMENT"
+"""Holds the id of the process that `run` becomes: this one alone says why it is not traced."""
+
+ENDING = "cm"
+"""Options of Python after which everything is the program's."""
+
+VALUED = re.compile(rf"-(?P<flags>[^WX{ENDING}]*)(?P<last>[WX{ENDING}])(?P<value>.*)", re.DOTALL)
+"""Letters of Python's options, up to the first that has a value, in the same word or the next."""
+
+WITHOUT_VALUE = re.compile(r"-[A-VYZa-z]+")
+LONG_VALUED = frozenset({"--check-hash-based-pycs"})
 
 
 class ProgramNotFoundError(LookupError):
@@ -34,8 +46,8 @@ def run(arguments: Sequence[str]) -> int:
     Become the program.
 
     Args:
-        arguments: A script, `-m` and a module, `-c` and code, or the name of a command; then what
-            the program itself is to be given.
+        arguments: Options of Python's own, if any; a script, `-m` and a module, `-c` and code, `-`
+            for code from stdin, or the name of a command; then what the program itself is given.
 
     Returns:
         The program's exit code, on systems where a process cannot become another one.
@@ -46,8 +58,9 @@ def run(arguments: Sequence[str]) -> int:
     """
     command = find(arguments)
     env = dict(os.environ)
-    if not config.disabled(env) and not shadowed(arguments):
+    if not config.disabled(env) and not is_hindered(command):
         env["PYTHONPATH"] = path_with_bootstrap(env)
+        env[STARTED] = str(os.getpid())
     sys.stdout.flush()
     sys.stderr.flush()
     if os.name != "nt":
@@ -65,46 +78,98 @@ def find(arguments: Sequence[str]) -> list[str]:
     Raises:
         ProgramNotFoundError: There is no such program.
     """
-    target = arguments[0]
-    python = [sys.executable, *interpreter_options(), *arguments]
-    if target in {"-m", "-c"} or target.endswith((".py", ".pyz")):
-        return python
-    if Path(target, "__main__.py").is_file():
-        return python
+    options, program = parted(arguments)
+    python = [sys.executable, *interpreter_options(), *options]
+    if not program or is_python(program[0]):
+        return [*python, *program]
     # The scripts that are installed beside this interpreter come before others of that name.
     folders = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
-    command = shutil.which(target, path=folders)
-    if command is not None:
-        return [command, *arguments[1:]]
-    if Path(target).is_file():
-        return python
-    raise ProgramNotFoundError(f"there is no script or command {target!r}")
+    command = shutil.which(program[0], path=folders)
+    if command is not None and not options:
+        return [command, *program[1:]]
+    if Path(program[0]).is_file():
+        return [*python, *program]
+    if command is not None and is_python_script(Path(command)):
+        return [*python, command, *program[1:]]
+    what = f"Python script {program[0]!r}" if options else f"script or command {program[0]!r}"
+    raise ProgramNotFoundError(f"there is no {what}")
+
+
+def is_python(target: str) -> bool:
+    """Say whether this is the interpreter's to run, whatever commands there are."""
+    if target in {"-m", "-c", "-"} or target.endswith((".py", ".pyz")):
+        return True
+    return Path(target, "__main__.py").is_file()
+
+
+def is_python_script(path: Path) -> bool:
+    """Say whether a command is a script whose first line names a Python."""
+    with path.open("rb") as file:
+        line = file.readline(256)
+    return line.startswith(b"#!") and b"python" in line
+
+
+def parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """
+    Part Python's own options from the program: `-uOm mod x` is `-uO`, and `-m mod x`.
+
+    What Python does not know stays among its options, for it to say so.
+    """
+    options: list[str] = []
+    rest = list(words)
+    while rest and rest[0].startswith("-") and rest[0] != "-":
+        word = rest.pop(0)
+        found = None if word.startswith("--") else VALUED.search(word)
+        if found is not None and found["last"] in ENDING:
+            options += [f"-{found['flags']}"] if found["flags"] else []
+            return options, [
+                f"-{found['last']}",
+                *([found["value"]] if found["value"] else []),
+                *rest,
+            ]
+        options.append(word)
+        if rest and (word in LONG_VALUED or (found is not None and not found["value"])):
+            options.append(rest.pop(0))
+    return options, rest
 
 
 def interpreter_options() -> list[str]:
     """Repeat the options that this interpreter was started with (`-X dev`, `-W error`)."""
-    words = sys.orig_argv[1:]
-    options = list(takewhile(lambda word: word not in {"-m", sys.argv[0]}, words))
-    return options if len(options) < len(words) else []
+    return parted(sys.orig_argv[1:])[0]
 
 
 def path_with_bootstrap(env: Mapping[str, str]) -> str:
     """Put the folder of our `sitecustomize` before whatever `PYTHONPATH` says."""
-    entries = env.get("PYTHONPATH", "").split(os.pathsep)
-    kept = [entry for entry in entries if entry and entry != str(BOOTSTRAP)]
-    return os.pathsep.join([str(BOOTSTRAP), *kept])
+    before = env.get("PYTHONPATH")
+    entries = before.split(os.pathsep) if before else []
+    # An empty entry stays: it is the working folder.
+    return os.pathsep.join([str(BOOTSTRAP), *(each for each in entries if each != str(BOOTSTRAP))])
 
 
-def shadowed(arguments: Sequence[str]) -> bool:
-    """
-    Say whether the program has a module of our name beside it, which ours must not replace.
+def is_hindered(command: Sequence[str]) -> bool:
+    """Say whether something keeps the program from being traced, and on stderr what it is."""
+    if command[0] == sys.executable:
+        options, program = parted(command[1:])
+        reason = isolated(options) or shadowed(program)
+    else:
+        reason = shadowed([])
+    if reason is not None:
+        sys.stderr.write(f"instrument: not traced, because {reason}\n")
+    return reason is not None
 
-    Says so on stderr as well, because the program will not be traced.
-    """
-    folder = Path(arguments[0]).parent if arguments[0] != "-m" else Path.cwd()
+
+def isolated(options: Sequence[str]) -> str | None:
+    """Name the option that keeps Python from reading `PYTHONPATH` or `sitecustomize`."""
+    flags = "".join(word for word in options if WITHOUT_VALUE.fullmatch(word))
+    found = next((flag for flag in "IES" if flag in flags), None)
+    return found and f"Python loads nothing of ours with -{found}: leave it out"
+
+
+def shadowed(program: Sequence[str]) -> str | None:
+    """Name the module of our name that the program has beside it, which ours must not replace."""
+    has_folder = bool(program) and program[0] not in {"-m", "-c", "-"}
+    folder = Path(program[0]).parent if has_folder else Path.cwd()
     named = [folder / "instrument.py", folder / "instrument" / "__init__.py"]
     ours = Path(__file__).with_name("__init__.py")
-    others = [path for path in named if path.is_file() and not path.samefile(ours)]
-    for path in others:
-        sys.stderr.write(f"instrument: not traced, because {path} has our name: rename it\n")
-    return bool(others)
+    other = next((path for path in named if path.is_file() and not path.samefile(ours)), None)
+    return None if other is None else f"{other} has our name: rename it"

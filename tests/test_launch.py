@@ -6,23 +6,14 @@ import signal
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
 from instrument import launch
 from instrument.testing import FakeOpenAI
+from tests.programs import ASK, ROOT, environment, launcher, python, recorded, traced, write
 
-ROOT = Path(__file__).resolve().parent.parent
-OURS = ("INSTRUMENT_", "LLMONITOR_", "LUNARY_", "TRUBRICS_", "NEBULY_", "HH_", "PYTHONPATH")
-
-ASK = """
-import os
-from openai import OpenAI
-with OpenAI(base_url=os.environ["FAKE"], api_key="test") as client:
-    message = {"role": "user", "content": "hi"}
-    client.chat.completions.create(model="gpt-4o-mini", messages=[message])
-"""
+pytest.importorskip("openai", reason="the programs call it")
 
 SELF = """
 import json, os, sys
@@ -47,42 +38,7 @@ def server():
 
 @pytest.fixture
 def env(server):
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    return {**clean, "FAKE": server.url}
-
-
-def write(folder: Path, name: str, code: str) -> Path:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(textwrap.dedent(code))
-    return path
-
-
-def python(folder, env, *words, stdin=""):
-    """Run a program as it is, without us."""
-    command = [sys.executable, *words]
-    return subprocess.run(
-        command, cwd=folder, env=env, input=stdin, capture_output=True, text=True, check=False
-    )
-
-
-def launcher(*words):
-    """Write the command that runs a program traced, from this checkout."""
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from instrument.cli import main; sys.exit(main())"
-    return [sys.executable, "-c", code, "run", *map(str, words)]
-
-
-def traced(folder, env, *words, stdin=""):
-    """Run a program as `python -m instrument run` does."""
-    return python(folder, env, *launcher(*words)[1:], stdin=stdin)
-
-
-def recorded(folder) -> list:
-    """Read the ended runs out of the store of *folder*."""
-    from instrument.store import Store
-
-    path = folder / ".instrument" / "runs.db"
-    return Store(path).newest(100) if path.exists() else []
+    return environment(server.url)
 
 
 def test_script_is_traced(folder, env, server):
@@ -305,20 +261,26 @@ def test_interpreter_options_are_kept(folder, env):
 
 
 def test_other_pythons_are_left_alone(folder, env):
-    """An interpreter that is too old or lacks our packages starts in silence."""
+    """One that is too old or lacks our packages just runs; only what was asked for says so."""
     bare = folder / "bare"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
     interpreter = bare / ("Scripts" if os.name == "nt" else "bin") / "python"
 
-    done = traced(folder, env, interpreter, "-c", "print(1)")
+    code = "import os, subprocess, sys; subprocess.run([sys.executable, '-c', 'print(1)'])"
+    done = traced(folder, env, interpreter, "-c", code)
 
-    assert (done.stdout, done.stderr) == ("1\n", "")
+    assert done.stdout == "1\n"
+    assert done.stderr.count("not traced by") == 1
+    assert f"not traced by {interpreter}: No module named" in done.stderr
 
 
 def test_path_is_put_once():
-    """The folder stands first, once, and no empty entry (the working folder) comes in."""
+    """The folder stands first, once; an empty entry (the working folder) stays, and none comes."""
     ours = str(launch.BOOTSTRAP)
 
-    assert launch.path_with_bootstrap({}) == ours
+    assert launch.path_with_bootstrap({}) == launch.path_with_bootstrap({"PYTHONPATH": ""}) == ours
+    assert launch.path_with_bootstrap({"PYTHONPATH": os.pathsep + "a"}) == os.pathsep.join(
+        [ours, "", "a"]
+    )
     nested = launch.path_with_bootstrap({"PYTHONPATH": os.pathsep.join([ours, "a", ours])})
     assert nested == os.pathsep.join([ours, "a"])

@@ -23,6 +23,9 @@ except ImportError as error:
         raise
     sys.modules["sitecustomize"] = _this
 finally:
+    # Of all the processes, the one that was asked for says why it is not traced.
+    _asked = os.environ.pop("RUN_BY_INSTRUMENT", "") == str(os.getpid())
+    _hindrance = "Python is older than 3.10"
     if sys.version_info >= (3, 10):
         from importlib.machinery import PathFinder
 
@@ -31,16 +34,20 @@ finally:
         _lent = [] if _installed or _root in sys.path else [_root]
         _found = PathFinder.find_spec("instrument", sys.path + _lent)
         _folder = os.path.dirname((_found and _found.origin) or "")
+        _hindrance = "llm-instrument is not installed there"
         # Only this package has such a folder: a module that merely has its name is left alone.
         if os.path.isfile(os.path.join(_folder, "_bootstrap", "sitecustomize.py")):
             sys.path += _lent
             try:
                 from instrument import client
-            except ImportError:
-                pass
+            except ImportError as _error:
+                _hindrance = str(_error)
             else:
+                _hindrance = ""
                 client.start()
                 os.environ["INSTRUMENT_QUIET"] = "1"
             finally:
                 for _entry in _lent:
                     sys.path.remove(_entry)
+    if _hindrance and _asked:
+        sys.stderr.write("instrument: not traced by %s: %s\n" % (sys.executable, _hindrance))

@@ -28,10 +28,20 @@ Environment: TypeAlias = Mapping[str, str]
 @final
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one batch may hold; the lane learns a lower byte limit when a backend says 413."""
+    """
+    How much one batch may hold; the lane learns a lower byte limit when a backend says 413.
+
+    Attributes:
+        max_items: Items in one batch.
+        max_bytes: What they weigh, unless it is one item alone.
+        max_item_bytes: What one item weighs at most, and no less than a batch; the longest texts of
+            a larger one are cut before it goes to a backend. One that refuses it nevertheless, with
+            a 413, gets less of it.
+    """
 
     max_items: int = 100
     max_bytes: int = 1_000_000
+    max_item_bytes: int = 8_000_000
 
 
 @final

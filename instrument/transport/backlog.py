@@ -80,11 +80,12 @@ class Backlog:
     def _collect(self) -> None:
         """Hear from the lanes what they need no more, and what has left their memory."""
         for name, lane in self._lanes.items():
-            if lane.settled:
-                settled, lane.settled = lane.settled, []
+            books = lane.books
+            if books.settled:
+                settled, books.settled = books.settled, []
                 self._spool.settle(name, settled)
-            if lane.left:
-                left, lane.left = lane.left, []
+            if books.left:
+                left, books.left = books.left, []
                 self._spool.leave(name, left)
 
     def _read_back(self, name: str, lane: Lane, now: float) -> bool:
@@ -96,7 +97,7 @@ class Backlog:
             lane.ledger.adopt(-1)
             if item is None:
                 lane.ledger.refuse("spool_corrupt")
-                lane.settled.append(place)
+                lane.books.settled.append(place)
             else:
                 lane.put(item, now, (place,))
         return room > 0

@@ -20,25 +20,28 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, final
+from collections.abc import Callable, Iterable
+from typing import Any, final
 
 from ..exporters._base import Encoded, Exporter, HttpExporter, Response, Verdict
 from ..guard import guard, notices
 from ..run import Item, Run
+from .books import Books
 from .bounds import Bounds
-from .held import Place, Places, is_safe
-from .ledger import Ledger
-from .parcel import Entry, Parcel, Trial
-from .policy import action, backoff, retry_after
+from .breaker import Breaker, State
+from .held import Places
+from .parcel import Parcel, Trial, weigh
+from .policy import action, retry_after
 from .shelf import Shelf, Started
-from .steps import Encode, Outcome, Reply, Send, Step, Write, Written
+from .steps import Encode, Outcome, Reply, Send, Shorten, Shortened, Step, Write, Written
 from .trees import Trees
-
-State: TypeAlias = Literal["closed", "open", "half_open", "paused", "parked"]
 
 MAX_LONE_REFUSALS = 3
 """Items of one refused batch that are refused alone before all the rest of it is given up."""
+
+
+SHORTER = 4
+"""Part of an item that is sent when a backend refused it for its size, and again if need be."""
 
 
 @final
@@ -63,27 +66,24 @@ class Lane:
     ) -> None:
         self.exporter = exporter
         self.name = exporter.name
-        self.state: State = "closed"
         self.last_error: str | None = None
-        self.ledger = Ledger()
+        self.books = Books(exporter.name)
+        self.ledger = self.books.ledger
         self.trees: Trees | None = None
         if exporter.whole_traces:
             max_bytes //= 2
-            self.trees = Trees(bounds, max_bytes, self._lose_runs)
+            self.trees = Trees(bounds, max_bytes, self.books.lose_runs)
         self._http = isinstance(exporter, HttpExporter)
         self._bounds = bounds
-        self._chance = chance
+        limits = exporter.limits
+        self._max_item_bytes = min(max(limits.max_item_bytes, limits.max_bytes), max_bytes)
+        self._breaker = Breaker(bounds, chance)
         self._wall = wall
         self._shelf = Shelf(exporter.limits, bounds, max_bytes)
         self._started = Started(bounds.started_ids)
         self._work: deque[Parcel] = deque()
         self._flight: Parcel | None = None
-        self._failures = 0
-        self._not_before = -math.inf
         self._urged = 0
-        self._leaving = False
-        self.settled: list[Place] = []
-        self.left: list[Place] = []
 
     # What comes in
 
@@ -103,7 +103,7 @@ class Lane:
         with guard(f"ask {self.name} whether it wants an item"):
             wanted = self.exporter.wants(item)
         if wanted is None:
-            self._refuse("exporter_error", 1)
+            self.books.refuse("exporter_error")
         return bool(wanted)
 
     def put(self, item: Item, now: float, places: Places = ()) -> None:
@@ -114,7 +114,7 @@ class Lane:
                 return
             item, places = trace, self.trees.places
             if not self._asks(item):
-                self.settled.extend(places)
+                self.books.settled.extend(places)
                 return
         self._accept(item, now, places)
 
@@ -124,12 +124,12 @@ class Lane:
             self._shelf.put(item, now, places)
             self.ledger.accept()
         else:
-            self.settled.extend(replaced.places)
+            self.books.settled.extend(replaced.places)
             replaced.places = places
             self.ledger.merge()
         for entry in self._shelf.make_room(self.ledger.queued):
             # A tree whose runs came back one by one would not be one any more.
-            self._leave("queue_full", [entry], self.trees is None)
+            self.books.leave("queue_full", [entry], may_wait=self.trees is None)
 
     def room(self) -> int:
         """Say how many items may be read back from disk: until half of the lane is taken."""
@@ -138,6 +138,11 @@ class Lane:
         return max(0, most - self.ledger.queued - held)
 
     # What is to be done, and when
+
+    @property
+    def state(self) -> State:
+        """How the backend is doing."""
+        return self._breaker.state
 
     @property
     def busy(self) -> bool:
@@ -149,20 +154,27 @@ class Lane:
         if self._flight is not None:
             return math.inf
         ready = -math.inf if self._work else self._shelf.due(self._urged)
-        return max(ready, self._not_before)
+        return max(ready, self._breaker.not_before)
 
     def take(self, now: float) -> Step | None:
         """Begin the next step; `done` is to be told what came of it."""
         if self.due() > now:
             return None
-        parcel = self._work.popleft() if self._work else Parcel(self._shelf.cut())
-        self._flight = parcel
-        if self.state in {"open", "paused"}:
-            self.state = "half_open"
+        parcel = self._flight = self._work.popleft() if self._work else self._batch()
+        self._breaker.trying()
+        if parcel.shorten_to is not None:
+            return Shorten(parcel.entries[0].original, parcel.shorten_to)
         if parcel.request is not None:
             return Send(parcel.request)
         items = [entry.item for entry in parcel.entries]
         return Encode(items, self._started) if self._http else Write(items)
+
+    def _batch(self) -> Parcel:
+        """Take a batch from the shelf; an item that is too large by itself is first shortened."""
+        parcel = Parcel(self._shelf.cut())
+        if self._http and len(parcel.entries) == 1 and parcel.size_bytes > self._max_item_bytes:
+            parcel.shorten_to = self._max_item_bytes
+        return parcel
 
     def mark(self) -> int:
         """Name the newest item, for `holds` and `urge`."""
@@ -178,32 +190,25 @@ class Lane:
         self._urged = max(self._urged, mark)
 
     def hurry(self, now: float) -> None:
-        """
-        Prepare for the end: a wait of our own choosing is cut short, and later ones are short.
-
-        A backend that was down gets one try, one that was not gets a few. What a backend or a
-        refused key imposes stays.
-        """
-        self._leaving = True
-        if self.state in {"closed", "open"}:
-            self._not_before = min(self._not_before, now)
+        """Prepare for the end: try again soon, and not for long."""
+        self._breaker.hurry(now)
 
     def expire(self, now: float) -> None:
         """Drop what has waited too long."""
         oldest = now - self._bounds.max_age
-        self._lose("expired", self._shelf.expire(oldest))
+        self.books.lose("expired", self._shelf.expire(oldest))
         if self.trees is not None:
             self.trees.expire(now)
         if self._flight is None:
             while self._work and all(entry.since < oldest for entry in self._work[0].entries):
-                self._lose("expired", self._work.popleft().entries)
+                self.books.lose("expired", self._work.popleft().entries)
 
     def abandon(self, reason: str) -> None:
         """Drop all that is not on disk; what is under way has no consequence any more."""
         entries = [entry for parcel in self._parcels() for entry in parcel.entries]
         self._flight = None
         self._work.clear()
-        self._leave(reason, [*entries, *self._shelf.clear()], True)
+        self.books.leave(reason, [*entries, *self._shelf.clear()], may_wait=True)
         if self.trees is not None:
             self.trees.abandon(reason)
 
@@ -230,6 +235,8 @@ class Lane:
             self._encoded(parcel, outcome)
         elif isinstance(outcome, Reply):
             self._replied(parcel, outcome, now)
+        elif isinstance(outcome, Shortened):
+            self._shortened(parcel, outcome.item)
         elif isinstance(outcome, Written):
             self._settle(parcel, Verdict(len(parcel.entries), outcome.dropped), now)
         elif outcome.kind == "setup":
@@ -237,22 +244,23 @@ class Lane:
         elif self._http and parcel.request is None:
             self._not_encoded(parcel)
         else:
-            self._retry(parcel, outcome.text, now)
+            self._retry(parcel, outcome.text)
+            self._breaker.failed(now, None)
 
     def _encoded(self, parcel: Parcel, encoded: Encoded) -> None:
         """Put the requests in the place of what they carry."""
         parcels, left = parcel.packed(encoded)
         self._work.extendleft(reversed(parcels))
-        self._over(left)
+        self.books.over(left)
         count = len(left)
-        self._drop("exporter_error", count - self._drop_by_reason(encoded.dropped, count))
+        self.books.drop("exporter_error", count - self.books.drop_by_reason(encoded.dropped, count))
 
     def _not_encoded(self, parcel: Parcel) -> None:
         """Find the item that the exporter fails on."""
         if len(parcel.entries) > 1:
             self._work.extendleft(reversed(parcel.halves(parcel.trial)))
         else:
-            self._lose("exporter_error", parcel.entries)
+            self.books.lose("exporter_error", parcel.entries)
 
     def _replied(self, parcel: Parcel, reply: Reply, now: float) -> None:
         if reply.verdict is not None:
@@ -264,7 +272,8 @@ class Lane:
         if decision == "deliver":
             self._settle(parcel, Verdict(len(parcel.entries)), now)
         elif decision == "retry":
-            self._retry(parcel, said, now, self._asked(reply.response))
+            self._retry(parcel, said)
+            self._breaker.failed(now, self._asked(reply.response))
         elif decision == "split":
             self._split(parcel)
         elif decision == "refuse":
@@ -282,33 +291,43 @@ class Lane:
         wanted_again = {id(item) for item in verdict.retry}
         again = [entry for entry in parcel.entries if id(entry.item) in wanted_again]
         over = [entry for entry in parcel.entries if id(entry.item) not in wanted_again]
-        dropped = self._drop_by_reason(verdict.dropped, len(over))
+        dropped = self.books.drop_by_reason(verdict.dropped, len(over))
         self.ledger.deliver(len(over) - dropped)
-        self._over(over)
+        self.books.over(over)
         if parcel.trial is not None and len(over) > dropped:
             parcel.trial.accepted = True
         self._started.update(over, sure=not dropped)
         if again:
             said = f"{len(again)} items are wanted again by {parcel.place}"
-            self._failures = 0 if over else self._failures
-            self._retry(Parcel(again, trial=parcel.trial), said, now, asked)
+            self._retry(Parcel(again, trial=parcel.trial), said)
+            self._breaker.failed(now, asked, afresh=bool(over))
             return
-        self._recovered()
+        self._breaker.recovered()
         self._shelf.widen()
 
-    def _recovered(self) -> None:
-        self.state = "closed"
-        self._failures = 0
-        self._not_before = -math.inf
-
     def _split(self, parcel: Parcel) -> None:
-        """Send halves, and smaller batches from now on; an item too large by itself is lost."""
-        self._recovered()
+        """Send halves, and smaller batches from now on; an item too large by itself is shortened."""
+        self._breaker.recovered()
         if len(parcel.entries) > 1:
             self._shelf.narrow(parcel.size_bytes // 2)
             self._work.extendleft(reversed(parcel.halves(parcel.trial)))
-        else:
-            self._lose("too_large", parcel.entries)
+            return
+        parcel.shorten_to = parcel.size_bytes // SHORTER
+        self._work.appendleft(parcel)
+
+    def _shortened(self, parcel: Parcel, item: Item | None) -> None:
+        """Send what is left of an item; where nothing could be cut off, it was refused for good."""
+        (entry,) = parcel.entries
+        size = entry.size_bytes if item is None else weigh(item)
+        if parcel.request is not None and size >= entry.size_bytes:
+            self.books.lose("too_large", parcel.entries)
+            return
+        if item is not None:
+            if entry.whole is None:
+                entry.whole = entry.item
+                self.ledger.truncate()
+            entry.item, entry.size_bytes = item, size
+        self._work.appendleft(Parcel(parcel.entries, trial=parcel.trial))
 
     def _refused(self, parcel: Parcel, said: str, now: float) -> None:
         """Find the item that the backend refuses, unless it refuses them all."""
@@ -317,50 +336,28 @@ class Lane:
         if len(parcel.entries) > 1:
             self._work.extendleft(reversed(parcel.halves(trial)))
             return
-        self._lose("rejected", parcel.entries)
+        self.books.lose("rejected", parcel.entries)
         trial.refused += 1
         if trial.refused < MAX_LONE_REFUSALS or trial.accepted:
             return
         rest = [each for each in self._work if each.trial is trial]
         self._work = deque(each for each in self._work if each.trial is not trial)
-        self._lose("rejected", [entry for each in rest for entry in each.entries])
-        self._failures = max(self._failures + 1, self._bounds.breaker_failures)
-        self._wait(now, None)
+        self.books.lose("rejected", [entry for each in rest for entry in each.entries])
+        self._breaker.refused_all(now)
 
-    def _retry(self, parcel: Parcel, said: str, now: float, asked: float | None = None) -> None:
+    def _retry(self, parcel: Parcel, said: str) -> None:
         """Try the same again later."""
         self._work.appendleft(parcel)
         self.last_error = said
         self.ledger.retried += 1
-        self._failures += 1
-        self._wait(now, asked)
         waits = self.ledger.totals()[1]
         notices.say(f"{self.name}: trying again", "%s: %s; %d items wait", self.name, said, waits)
-
-    def _wait(self, now: float, asked: float | None) -> None:
-        """Choose the time of the next try: as asked for, else by backoff."""
-        bounds = self._bounds
-        is_down = self._failures >= bounds.breaker_failures
-        if asked:
-            self.state = "paused"
-            self._not_before = now + min(asked, bounds.pause_cap)
-            return
-        self.state = "open" if is_down else "closed"
-        if is_down and self._leaving:
-            self._not_before = math.inf
-            return
-        cap = bounds.exit_backoff_cap if self._leaving else bounds.backoff_cap
-        wait = backoff(self._failures, base=bounds.backoff_base, cap=cap, random=self._chance)
-        self._not_before = now if asked == 0 and self._failures == 1 else now + wait
 
     def _park(self, parcel: Parcel, said: str, now: float) -> None:
         """Keep everything, try seldom, and say so once."""
         self._work.appendleft(parcel)
         self.last_error = said
-        self._failures += 1
-        self._not_before = now + self._bounds.probe_interval
-        if self.state != "parked":
-            self.state = "parked"
+        if self._breaker.park(now):
             notices.say(
                 f"{self.name}: parked",
                 "%s: the backend refused the key or the address (%s): set it right; "
@@ -370,57 +367,3 @@ class Lane:
                 self._bounds.probe_interval,
                 level=logging.ERROR,
             )
-
-    # Losses
-
-    def _drop_by_reason(self, dropped: Mapping[str, int], most: int) -> int:
-        """Drop what an exporter says it dropped, and no more than there was; give how many."""
-        left = most
-        for reason, count in dropped.items():
-            part = max(0, min(count, left))
-            left -= part
-            self._drop(reason, part)
-        return most - left
-
-    def _drop(self, reason: str, count: int) -> None:
-        if count > 0:
-            self.ledger.drop(reason, count)
-            self._say_lost(reason)
-
-    def _lose(self, reason: str, entries: Sequence[Entry]) -> None:
-        """Drop entries for good."""
-        self._over(entries)
-        self._drop(reason, len(entries))
-
-    def _leave(self, reason: str, entries: Sequence[Entry], may_wait: bool) -> None:
-        """Let entries out of memory: those on disk may wait there, the others are lost."""
-        waiting = [entry for entry in entries if may_wait and entry.is_safe]
-        places = [place for entry in waiting for place in entry.places]
-        self.left += places
-        self.ledger.spool(len(waiting), len(places))
-        self._lose(reason, [entry for entry in entries if not (may_wait and entry.is_safe)])
-
-    def _over(self, entries: Iterable[Entry]) -> None:
-        """Nobody needs these entries any more."""
-        for entry in entries:
-            self.settled.extend(entry.places)
-
-    def _lose_runs(self, reason: str, count: int, places: Places) -> None:
-        """Drop runs of a tree, but for those on disk when the transport ends."""
-        safe = [place for place in places if is_safe(place)] if reason == "exit" else []
-        self.left += safe
-        self.ledger.spool(0, len(safe))
-        self.settled.extend(() if safe else places)
-        if count > len(safe):
-            self._refuse(reason, count - len(safe))
-
-    def _refuse(self, reason: str, count: int) -> None:
-        """Drop what never waited."""
-        self.ledger.refuse(reason, count)
-        self._say_lost(reason)
-
-    def _say_lost(self, reason: str) -> None:
-        message = "%s: items are lost: %s, %d so far; stats() has the counts"
-        notices.say(
-            f"{self.name}: {reason}", message, self.name, reason, self.ledger.dropped[reason]
-        )

@@ -27,6 +27,7 @@ class Ledger:
         self.spooled = 0
         self.merged = 0
         self.retried = 0
+        self.truncated = 0
         self.dropped: Counter[str] = Counter()
 
     def accept(self) -> None:
@@ -39,6 +40,11 @@ class Ledger:
         """An item took the place of one that waits."""
         with self._lock:
             self.merged += 1
+
+    def truncate(self) -> None:
+        """An item that waits is sent shortened."""
+        with self._lock:
+            self.truncated += 1
 
     def deliver(self, count: int) -> None:
         """So many items have arrived."""
@@ -93,4 +99,5 @@ class Ledger:
                 "dropped": dict(self.dropped),
                 "merged": self.merged,
                 "retried": self.retried,
+                "truncated": self.truncated,
             }

@@ -28,6 +28,7 @@ class Entry:
         number: Its place in the order of the lane.
         since: When the lane took it, by the monotonic clock.
         places: Where it lies on disk too.
+        whole: The item as it was before it was shortened, if it was.
     """
 
     item: Item
@@ -35,6 +36,12 @@ class Entry:
     number: int
     since: float
     places: Places = ()
+    whole: Item | None = None
+
+    @property
+    def original(self) -> Item:
+        """The item as it was taken."""
+        return self.item if self.whole is None else self.whole
 
     @property
     def is_safe(self) -> bool:
@@ -60,11 +67,13 @@ class Parcel:
     Attributes:
         request: What carries them, the same at every try; None until they are encoded.
         trial: The refused batch that they were part of, if any.
+        shorten_to: What its one entry is to weigh at most before it is sent, if that is too much.
     """
 
     entries: list[Entry]
     request: Request | None = None
     trial: Trial | None = None
+    shorten_to: int | None = None
 
     @property
     def size_bytes(self) -> int:

@@ -10,9 +10,23 @@ from typing import final
 
 from ..exporters._base import Encoded, Exporter, HttpExporter, LocalExporter, Response, Verdict
 from ..guard import guard
+from ..run import Item
 from .lane import Lane
 from .sender import Sender
-from .steps import CRASHED, Encode, Failure, Outcome, Reply, Send, Step, Write, Written
+from .shorten import shorten
+from .steps import (
+    CRASHED,
+    Encode,
+    Failure,
+    Outcome,
+    Reply,
+    Send,
+    Shorten,
+    Shortened,
+    Step,
+    Write,
+    Written,
+)
 
 
 @final
@@ -142,6 +156,11 @@ def perform(step: Step, exporter: Exporter, sender: Sender, deadline: float) -> 
     if isinstance(step, Encode) and isinstance(exporter, HttpExporter):
         encoded: object = exporter.encode(step.items, step.started)
         return encoded if isinstance(encoded, Encoded) else CRASHED
+    if isinstance(step, Shorten):
+        shorter: Item | None = None
+        with guard("shorten an item"):
+            shorter = shorten(step.item, step.max_bytes)
+        return Shortened(shorter)
     if isinstance(step, Send) and isinstance(exporter, HttpExporter):
         response = sender.send(step.request, deadline)
         if isinstance(response, Failure):

@@ -21,6 +21,15 @@ class Encode:
 
 @final
 @dataclass(frozen=True, slots=True)
+class Shorten:
+    """Cut this item's texts until it weighs no more than that."""
+
+    item: Item
+    max_bytes: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Send:
     """Send this request."""
 
@@ -42,6 +51,14 @@ class Reply:
 
     response: Response
     verdict: Verdict | None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Shortened:
+    """What is left of the item; None when there is nothing to cut."""
+
+    item: Item | None
 
 
 @final
@@ -68,6 +85,6 @@ class Failure:
     text: str
 
 
-Step: TypeAlias = "Encode | Send | Write"
-Outcome: TypeAlias = "Encoded | Reply | Written | Failure"
+Step: TypeAlias = "Encode | Shorten | Send | Write"
+Outcome: TypeAlias = "Encoded | Shortened | Reply | Written | Failure"
 CRASHED = Failure("again", "a failure of our own, see above")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instrument.exporters._base import Encoded, Limits, Response, Verdict
-from instrument.run import Feedback, Item, Run
+from instrument.run import Feedback, Item, Run, Snapshot
 from instrument.transport import Bounds
 from instrument.transport.lane import Lane
+from instrument.transport.parcel import ITEM_BYTES
 from instrument.transport.policy import backoff
+from instrument.transport.shorten import shorten
 from instrument.transport.steps import (
     CRASHED,
     Encode,
@@ -24,6 +26,8 @@ from instrument.transport.steps import (
     Outcome,
     Reply,
     Send,
+    Shorten,
+    Shortened,
     Step,
     Write,
     Written,
@@ -56,6 +60,8 @@ class Desk:
         """Do what needs no backend."""
         if isinstance(step, Encode):
             return self.exporter.encode(step.items, step.started)
+        if isinstance(step, Shorten):
+            return Shortened(shorten(step.item, step.max_bytes))
         if isinstance(step, Write):
             return Written(self.exporter.write(step.items))
         return None
@@ -334,6 +340,88 @@ def test_too_large_item():
     assert desk.lane.ledger.dropped == {"too_large": 1}
     assert requests <= 200
     desk.conserved()
+
+
+def long(size_bytes: int) -> Snapshot:
+    return Snapshot(b'"' + b"x" * (size_bytes - 2) + b'"')
+
+
+class Whole(Http):
+    """A destination whose requests hold the inputs."""
+
+    def describe(self, item: Any, started: Container[str]) -> str:
+        return f"{item.id} {(item.input or b'').decode()}"
+
+
+@pytest.mark.parametrize("most", [2_500, 20_000, 400_000])
+def test_too_large_item_is_shortened(most):
+    """11: an item that is refused even alone arrives shortened, in a few requests; others as they are."""
+    desk = Desk(Whole())
+    desk.offer("a")
+    desk.offer("b", input=long(1_000_000))
+    desk.offer("c")
+    desk.lane.urge(desk.lane.mark())
+    while desk.take() is not None:
+        desk.reply(413 if len(desk.bodies[-1]) > most else 200)
+    last = [body for body in desk.bodies if b"b " in body][-1]
+
+    assert desk.delivered == ["a", "b", "c"]
+    assert desk.lane.as_dict()["truncated"] == 1
+    assert most / 4.5 - ITEM_BYTES < len(last) <= most
+    assert b"bytes cut]" in last
+    assert len(desk.sent) <= 2 + math.ceil(math.log(1_000_000 / most, 4)) + 1
+    desk.conserved()
+
+
+def test_shortened_item_is_refused():
+    """11: an item whose shortest form is refused is dropped as too large, and the lane goes on."""
+    desk = Desk(Whole())
+    desk.offer("a", input=long(100_000))
+    desk.offer("b")
+    desk.lane.urge(desk.lane.mark())
+    requests = desk.backend(lambda ids: 413 if "a" in ids else 200)
+
+    assert desk.delivered == ["b"]
+    assert desk.lane.ledger.dropped == {"too_large": 1}
+    assert desk.lane.state == "closed"
+    assert requests <= 7
+    desk.conserved()
+
+
+def test_item_above_the_limit_of_an_item():
+    """An item larger than any may be goes shortened at the first try."""
+    desk = Desk(Whole(limits=Limits(max_bytes=50_000, max_item_bytes=100_000)))
+    desk.offer("a", input=long(300_000))
+    desk.offer("b", input=long(90_000))
+    desk.lane.urge(desk.lane.mark())
+    desk.backend(lambda ids: 200)
+
+    assert desk.sent == [["a"], ["b"]]
+    assert desk.delivered == ["a", "b"]
+    assert desk.lane.ledger.truncated == 1
+    assert sum(map(len, desk.bodies)) < 200_000
+    desk.conserved()
+
+
+def test_item_that_cannot_be_shortened():
+    """What is too heavy and has no text to cut is sent as it is, and the backend decides."""
+    desk = Desk(Http(limits=Limits(max_item_bytes=10)))
+    desk.offer("a")
+    desk.lane.urge(desk.lane.mark())
+    desk.backend(lambda ids: 200)
+
+    assert desk.delivered == ["a"]
+    assert desk.lane.ledger.truncated == 0
+
+
+def test_local_item_is_whole():
+    """A destination on this machine has no such limit: there is nobody to refuse it."""
+    desk = Desk(Local(limits=Limits(max_item_bytes=1_000)))
+    desk.offer("a", input=long(300_000))
+    desk.lane.urge(desk.lane.mark())
+    desk.take()
+
+    assert [len(item.input) for item in desk.exporter.items] == [300_000]
 
 
 @pytest.mark.parametrize("status", [400, 422])

@@ -45,6 +45,7 @@ def test_delivery(transport):
         "dropped": {},
         "merged": 0,
         "retried": 0,
+        "truncated": 0,
         "held": 0,
         "state": "closed",
         "last_error": None,

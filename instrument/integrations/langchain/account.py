@@ -220,7 +220,9 @@ def output_of(choices: list[dict[str, JSON]], shot: Shot | None) -> Snapshot | N
             written.append(told)
         else:
             written.append({"role": "assistant", "content": choice.get("text")})
-    bare = Shot(Snapshot(orjson.dumps(written[0] if len(written) == 1 else written)), shot.texts)
+    bare = Shot(
+        Snapshot(orjson.dumps(written[0] if len(written) == 1 else written)), shot.texts, shot.rows
+    )
     return messages.read(bare)
 
 

@@ -7,17 +7,18 @@ which files are a marker; tool calls in OpenAI's form; reasoning as a block of i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import orjson
 
 from ...media import holds_payload, without_payloads
 from ...run import JSON, Snapshot
-from ...snapshot import clean
-from .shots import LONG, MARK, Shot
+from ...snapshot import clean, snapshot
+from .rows import Row
+from .shots import LONG, MARK, ROWS, Shot
 
-_MARKS: Final = (f'"{MARK}"'.encode(), f'"{LONG}"'.encode())
+_MARKS: Final = tuple(f'"{mark}"'.encode() for mark in (MARK, LONG, ROWS))
 
 CALLS: Final = frozenset(
     {"tool_use", "tool_call", "tool_call_chunk", "function_call", "input_json_delta"}
@@ -35,23 +36,43 @@ def read(shot: Shot) -> Snapshot:
     """Give what was written down, with every marked message converted and every payload marked."""
     if not any(shot.data.find(mark) >= 0 for mark in _MARKS) and not holds_payload(shot.data):
         return shot.data
-    value = convert(orjson.loads(shot.data), shot.texts)
-    return Snapshot(orjson.dumps(without_payloads(value)))
+    value = convert(orjson.loads(shot.data), shot.texts, shot.rows)
+    return snapshot(without_payloads(value))
 
 
-def convert(value: JSON, texts: list[str]) -> JSON:
-    """Convert the marked messages anywhere in *value*, and put the long texts back."""
+def convert(value: JSON, texts: Sequence[str] = (), rows: Sequence[list[Row]] = ()) -> JSON:
+    """Convert the marked messages anywhere in *value*, and put back what was kept beside it."""
     if isinstance(value, list):
-        return [convert(item, texts) for item in value if not _removal(item)]
+        return [convert(item, texts, rows) for item in value if not _removal(item)]
     if not isinstance(value, dict):
         return value
     number = value.get(LONG)
     if isinstance(number, int) and 0 <= number < len(texts):
         return clean(texts[number])
+    number = value.get(ROWS)
+    if isinstance(number, int) and 0 <= number < len(rows):
+        return _rows(rows[number], texts)
     converted: dict[str, JSON] = {
-        key: item if key == MARK else convert(item, texts) for key, item in value.items()
+        key: item if key == MARK else convert(item, texts, rows) for key, item in value.items()
     }
     return message(converted) if MARK in converted else converted
+
+
+def _rows(rows: list[Row], texts: Sequence[str]) -> list[JSON]:
+    # What is in a row has no rows of its own, whatever it says.
+    read = (orjson.loads(row[1]) if not row[0] else _row(row) for row in rows)
+    return [convert(item, texts) for item in read if not _removal(item)]
+
+
+def _row(row: Row) -> JSON:
+    told: dict[str, JSON] = {MARK: row[0], "content": clean(str(row[1]))}
+    if len(row) > 2:
+        more = row[2]
+        if isinstance(more, bytes):
+            told["tool_calls"] = orjson.loads(more)
+        else:
+            told["tool_call_id"] = more
+    return told
 
 
 def _removal(value: JSON) -> bool:

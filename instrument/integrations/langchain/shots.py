@@ -3,23 +3,29 @@ What LangChain hands over, written down at once in the application's thread.
 
 Messages, documents and graph objects are read from their `__dict__`, never dumped by their own
 methods: that is many times faster, and changes nothing. A plain message takes its final form here;
-one with blocks or tool calls is marked, and the worker converts it (`messages`). A long text inside
-a block is an immutable string, so a reference to it is kept and not a copy.
+one with blocks or tool calls is marked, and the worker converts it (`messages`).
+
+A string needs no copy, because nobody can change it. So a long text inside a block is kept by
+reference, and so are the texts of the messages in a list (`rows`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias, final
 
 from ...run import Snapshot
 from ...snapshot import snapshot, type_name, unfold
+from .rows import WRITERS, Row, weigh
 
 MARK: Final = "__lc_message__"
 """Key whose value is the role of a message that the worker has to convert."""
 
 LONG: Final = "__lc_long__"
 """Key whose value is the number of a long text in `Shot.texts`."""
+
+ROWS: Final = "__lc_rows__"
+"""Key whose value is the number of a list of messages in `Shot.rows`."""
 
 LONG_CHARS: Final = 1024
 """Characters from which on a text inside a content block is kept by reference."""
@@ -40,37 +46,48 @@ ROLES: Final = {
     "FunctionMessageChunk": "function",
 }
 
-_NO_REFUSAL = {"refusal": None}  # what langchain-openai puts on every answer
 _CALLS = ("tool_calls", "invalid_tool_calls")
 _TOLD = ("usage_metadata", "response_metadata")
 _MORE = frozenset(
     {"refusal", "function_call", "tool_calls", "audio", "reasoning_content", "__openai_role__"}
 )
 _ANSWERED = ("content", "tool_calls", "invalid_tool_calls", "additional_kwargs")
-_NOTHING: list[str] = []
 
 
 @final
 class Shot:
     """
-    One value as it was: JSON, and the long texts that the JSON refers to by number.
+    One value as it was: JSON, and what that refers to by number.
 
     Attributes:
+        texts: Long texts.
+        rows: Lists of messages.
         size_bytes: What it weighs in the queue.
     """
 
-    __slots__ = ("data", "size_bytes", "texts")
+    __slots__ = ("data", "rows", "size_bytes", "texts")
 
-    def __init__(self, data: Snapshot, texts: list[str] = _NOTHING) -> None:
+    def __init__(
+        self, data: Snapshot, texts: Sequence[str] = (), rows: Sequence[list[Row]] = ()
+    ) -> None:
         self.data = data
         self.texts = texts
-        self.size_bytes = len(data) + sum(map(len, texts)) if texts else len(data)
+        self.rows = rows
+        self.size_bytes = len(data)
+        if texts:
+            self.size_bytes += sum(map(len, texts))
+        for each in rows:
+            self.size_bytes += weigh(each)
 
 
 def take(value: Any) -> Shot:
     """Write *value* down. Never raises and never changes it."""
     camera = _Camera()
-    return Shot(snapshot(value, camera.unfold), camera.texts)
+    if type(value) is list:
+        value = camera.items(value)
+    elif type(value) is dict:
+        value = camera.state(value)
+    return camera.shoot(value)
 
 
 def take_answer(response: Any) -> Shot:
@@ -80,7 +97,7 @@ def take_answer(response: Any) -> Shot:
     camera = _Camera()
     choices = [camera.choice(generation) for generation in generations]
     llm_output = None if response is None else response.llm_output
-    return Shot(snapshot([choices, llm_output], camera.unfold), camera.texts)
+    return camera.shoot([choices, llm_output])
 
 
 def take_partial(response: Any) -> Shot | None:
@@ -100,20 +117,42 @@ def take_partial(response: Any) -> Shot | None:
 
 @final
 class _Camera:
-    __slots__ = ("texts",)
+    __slots__ = ("rows", "texts")
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.rows: list[list[Row]] = []
+
+    def shoot(self, value: Any) -> Shot:
+        return Shot(snapshot(value, self.unfold), self.texts, self.rows)
+
+    def items(self, values: list[Any]) -> Any:
+        """Keep a list that begins with a usual message by the texts of its messages."""
+        if not values or type(values[0]) not in _writers:
+            return values
+        rows = []
+        try:
+            for value in values:
+                write = _writers.get(type(value))
+                row = None if write is None else write(value.__dict__)
+                rows.append(row or self._raw(value))
+        except KeyError:
+            return values
+        self.rows.append(rows)
+        return {ROWS: len(self.rows) - 1}
+
+    def state(self, values: dict[Any, Any]) -> dict[Any, Any]:
+        """Do so with the lists in what nodes of a graph hand on."""
+        kept = values.copy()
+        for key, value in kept.items():
+            if type(value) is list:
+                kept[key] = self.items(value)
+        return kept
+
+    def _raw(self, value: Any) -> Row:
+        return "", snapshot(value, self.unfold)
 
     def unfold(self, value: Any) -> Any:
-        role = _roles.get(type(value))
-        if role is not None:
-            fields = value.__dict__
-            if not fields.get("invalid_tool_calls") and _is_bare(fields):
-                calls, text = fields.get("tool_calls"), fields["content"]
-                if not calls:
-                    return {"role": role, "content": text}
-                return {MARK: role, "content": text, "tool_calls": calls}
         try:
             shape = _shapes[type(value)]
         except KeyError:
@@ -187,7 +226,7 @@ class _Camera:
         return {**written, "id": fields["id"]} if fields.get("id") is not None else written
 
     def messages(self, prompt: Any) -> Any:
-        return prompt.__dict__["messages"]
+        return self.items(prompt.__dict__["messages"])
 
     def text(self, prompt: Any) -> Any:
         return prompt.__dict__["text"]
@@ -207,9 +246,7 @@ def _is_bare(fields: dict[str, Any]) -> bool:
     if not isinstance(fields["content"], str) or fields.get("name"):
         return False
     more = fields.get("additional_kwargs")
-    if not more or more == _NO_REFUSAL:
-        return True
-    return all(value is None or name not in _MORE for name, value in more.items())
+    return not more or all(value is None or name not in _MORE for name, value in more.items())
 
 
 _Shape: TypeAlias = Callable[[_Camera, Any], Any]
@@ -225,23 +262,17 @@ _SHAPES: Final[dict[tuple[str, str], _Shape]] = {
     ("langchain_core.runnables.base", "Runnable"): _Camera.name,
 }
 
-_USUAL: Final = {
-    ("langchain_core.messages.human", "HumanMessage"): "user",
-    ("langchain_core.messages.ai", "AIMessage"): "assistant",
-    ("langchain_core.messages.system", "SystemMessage"): "system",
-}
-
 _shapes: dict[type, _Shape] = {}
-_roles: dict[type, str] = {}
+_writers: dict[type, Callable[[dict[str, Any]], Row | None]] = {}
 
 
 def _remember(kind: type) -> _Shape:
     if len(_shapes) >= MAX_KINDS:
         _shapes.clear()
-        _roles.clear()
+        _writers.clear()
     names = [(base.__module__, base.__qualname__) for base in kind.__mro__]
-    if names[0] in _USUAL:
-        _roles[kind] = _USUAL[names[0]]
+    if names[0] in WRITERS:
+        _writers[kind] = WRITERS[names[0]]
     shape = next((_SHAPES[name] for name in names if name in _SHAPES), _Camera.other)
     _shapes[kind] = shape
     return shape

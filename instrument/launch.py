@@ -79,18 +79,18 @@ def find(arguments: Sequence[str]) -> list[str]:
         ProgramNotFoundError: There is no such program.
     """
     options, program = parted(arguments)
-    python = [sys.executable, *interpreter_options(), *options]
+    python = [sys.executable, *interpreter_options()]
     if not program or is_python(program[0]):
-        return [*python, *program]
+        return [*python, *arguments]
     # The scripts that are installed beside this interpreter come before others of that name.
     folders = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
     command = shutil.which(program[0], path=folders)
     if command is not None and not options:
         return [command, *program[1:]]
     if Path(program[0]).is_file():
-        return [*python, *program]
+        return [*python, *arguments]
     if command is not None and is_python_script(Path(command)):
-        return [*python, command, *program[1:]]
+        return [*python, *options, command, *program[1:]]
     what = f"Python script {program[0]!r}" if options else f"script or command {program[0]!r}"
     raise ProgramNotFoundError(f"there is no {what}")
 

@@ -17,14 +17,13 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import replace
 from itertools import accumulate
 from typing import Any, final
 
 from ...context import Owner, current, lookouts, surroundings
 from ...guard import guard
 from ...recorder import LATER, Facts, OpenRun, Record, Recorder, describe
-from ...run import Answer, Attempt, Error
+from ...run import Attempt, Error
 from ...snapshot import snapshot
 from .chat import Answered, AnswerReader, Asked, facts_of, read_request
 
@@ -262,9 +261,8 @@ class Call(OpenRun):
         self._chunks = []
 
         answered = self._answer_reader().finish()
-        facts = facts_of(self._ask(), answered)
+        facts = facts_of(self._ask(), answered, **self._seen(answered))
         facts["error"] = self._error or _error_said(answered, self._status)
-        facts["answer"] = self._describe(facts["answer"] or Answer(), answered)
         if self.streaming and facts["error"] is None:
             self._judge(facts, answered)
         return facts
@@ -297,16 +295,16 @@ class Call(OpenRun):
         else:
             facts["partial"] = self._reason
 
-    def _describe(self, answer: Answer, answered: Answered) -> Answer:
+    def _seen(self, answered: Answered) -> dict[str, Any]:
+        """Give the fields of `Answer` that are in no body: what headers and clocks say."""
         header = self._headers.get
-        return replace(
-            answer,
-            request_id=next(filter(None, map(header, _REQUEST_ID_HEADERS)), None),
-            processing_ms=_number(header("openai-processing-ms")),
-            rate_limits=_rate_limits(self._headers),
-            attempts=tuple(Attempt(offset, status) for offset, status in self._attempts),
-            time_to_first_token=self._first_token(answered.first_token_at),
-        )
+        return {
+            "request_id": next(filter(None, map(header, _REQUEST_ID_HEADERS)), None),
+            "processing_ms": _number(header("openai-processing-ms")),
+            "rate_limits": _rate_limits(self._headers),
+            "attempts": tuple([Attempt(offset, status) for offset, status in self._attempts]),
+            "time_to_first_token": self._first_token(answered.first_token_at),
+        }
 
     def _first_token(self, position: int | None) -> float | None:
         if position is None or not self.streaming:

@@ -221,12 +221,19 @@ def output(answered: Answered) -> Snapshot | None:
     return snapshot(messages[0] if len(messages) == 1 else messages)
 
 
-def facts_of(asked: Asked, answered: Answered | None) -> Facts:
-    """Give the facts of a run: those of its request, and of its reply as far as there is one."""
+def facts_of(asked: Asked, answered: Answered | None, **seen: Any) -> Facts:
+    """
+    Give the facts of a run: those of its request, and of its reply as far as there is one.
+
+    Args:
+        asked: What its request says.
+        answered: What its reply says; None while there is none.
+        seen: Fields of `run.Answer` that are in neither body, for whoever knows them.
+    """
     facts = Facts(
         input=asked.messages,
         params=asked.params,
-        answer=_answer(asked, answered or Answered()),
+        answer=_answer(asked, answered or Answered(), seen),
         bound=Bound(user_id=asked.user_id),
     )
     if asked.model is not None:
@@ -237,7 +244,7 @@ def facts_of(asked: Asked, answered: Answered | None) -> Facts:
     return facts
 
 
-def _answer(asked: Asked, answered: Answered) -> Answer:
+def _answer(asked: Asked, answered: Answered, seen: Mapping[str, Any]) -> Answer:
     return Answer(
         provider=asked.provider,
         model=answered.model,
@@ -247,6 +254,7 @@ def _answer(asked: Asked, answered: Answered) -> Answer:
         service_tier=answered.service_tier,
         stream=asked.stream,
         logprobs=_logprobs(answered),
+        **seen,
     )
 
 

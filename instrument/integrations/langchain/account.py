@@ -8,7 +8,7 @@ for input and output stay, and the tap fills in what only the wire knows.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any, Final, cast, final
 from uuid import UUID
@@ -67,13 +67,13 @@ class Account:
     )
 
     def __init__(
-        self, kind: Kind, run_id: UUID, tags: tuple[Any, ...], metadata: dict[str, Any]
+        self, kind: Kind, run_id: UUID, tags: Iterable[Any] | None, metadata: dict[str, Any]
     ) -> None:
         self.kind = kind
         self.run_id = run_id
-        self.tags = tags
-        self.metadata = metadata
-        self.extra: dict[str, JSON] = {}
+        self.tags = tuple(tags) if tags else ()
+        self.metadata = metadata.copy() if metadata else metadata
+        self.extra: dict[str, JSON] | None = None
         self.answer = BLANK
         self.given: Shot | None = None
         self.params: Snapshot | None = None
@@ -87,18 +87,25 @@ class Account:
     @property
     def size_bytes(self) -> int:
         """What it weighs in the queue."""
-        size_bytes = len(self.params or b"") + self.absorbed_bytes
-        for shot in (self.given, self.output):
-            if shot is not None:
-                size_bytes += shot.size_bytes
+        size_bytes = self.absorbed_bytes
+        if self.params is not None:
+            size_bytes += len(self.params)
+        if self.given is not None:
+            size_bytes += self.given.size_bytes
+        if self.output is not None:
+            size_bytes += self.output.size_bytes
         return size_bytes
+
+    def note(self, name: str, value: JSON) -> None:
+        """Say something more in the metadata."""
+        self.extra = {**(self.extra or {}), name: value}
 
     # ---- from here on: the worker's thread ----
 
     def begun(self) -> Facts:
         """Tell what is known while the run is open."""
         kept = kept_metadata(self.metadata)
-        metadata = {**kept, **self.extra, "langchain_run_id": str(self.run_id)}
+        metadata = {**kept, **(self.extra or {}), "langchain_run_id": str(self.run_id)}
         facts: Facts = {"bound": Bound(tags=clean_tags(self.tags), metadata=metadata)}
         if self.given is not None:
             facts["input"] = messages.read(self.given)
@@ -126,7 +133,7 @@ class Account:
         choices, llm_output = read_answer(self.output)
         hit = is_cache_hit(choices)
         if hit:
-            self.extra["cache_hit"] = True
+            self.note("cache_hit", True)
         facts = self._closing()
         facts["output"] = output_of(choices, self.output)
         facts["usage"] = None if hit else read_usage(choices, llm_output)

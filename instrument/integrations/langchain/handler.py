@@ -12,12 +12,17 @@ from ... import recorder as recorders
 from ...context import Bound, bind
 from ...guard import guard
 from ...recorder import MAX_MESSAGE_CHARS, Recorder
-from ...run import Error, Kind
+from ...run import Error
 from .closing import end_when_dropped
-from .nodes import Node, Source, registry
+from .nodes import Source, registry, scope
 from .shots import take, take_answer, take_partial
 from .tasks import watch_task
 from .tracing import begin, fail, finish
+
+# A guard has no state, and making one anew for each run would cost more than using it.
+_BEGIN_CHAIN, _END_CHAIN = guard("begin a chain"), guard("end a chain")
+_BEGIN_MODEL, _END_MODEL = guard("begin a model call"), guard("end a model call")
+_BEGIN_TOOL, _END_TOOL = guard("begin a tool"), guard("end a tool")
 
 
 class Handler(BaseCallbackHandler):
@@ -32,14 +37,6 @@ class Handler(BaseCallbackHandler):
         super().__init__()
         self.source = source or Source(newest)
 
-    def _begin(
-        self, kind: Kind, run_id: UUID, serialized: Any, told: dict[str, Any]
-    ) -> Node | None:
-        node = begin(self.source, kind, run_id, serialized, told)
-        if node is not None:
-            watch_task(run_id)
-        return node
-
     @property
     def raise_error(self) -> bool:
         """Whether LangChain lets our failures through: only in our tests, with a strict guard."""
@@ -47,36 +44,47 @@ class Handler(BaseCallbackHandler):
 
     def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: UUID, **told: Any) -> None:
         """Begin a chain, an agent, a graph or a node of one."""
-        with guard("begin a chain"):
-            node = self._begin("chain", run_id, serialized, told)
+        try:
+            node = begin(self.source, "chain", run_id, serialized, told)
             if node is not None:
+                watch_task(run_id)
                 node.announce(None if told.get("defers_inputs") else take(inputs))
+        except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
+            _BEGIN_CHAIN.stop(error)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **told: Any) -> None:
         """End it."""
-        with guard("end a chain"):
+        try:
             finish(run_id, take, outputs, given=told.get("inputs"))
+        except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
+            _END_CHAIN.stop(error)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
         """End it with what it raised."""
-        with guard("end a chain"):
+        with _END_CHAIN:
             fail(run_id, error, given=told.get("inputs"))
 
     def on_chat_model_start(
         self, serialized: Any, messages: Any, *, run_id: UUID, **told: Any
     ) -> None:
         """Begin a call of a chat model."""
-        with guard("begin a model call"):
-            node = self._begin("llm", run_id, serialized, told)
+        try:
+            node = begin(self.source, "llm", run_id, serialized, told)
             if node is not None:
+                watch_task(run_id)
                 node.announce(take(messages[0] if messages else []), told.get("invocation_params"))
-                end_when_dropped(run_id)
+                inside = scope.get()
+                if inside is None or inside.kind != "llm":
+                    end_when_dropped(run_id)
+        except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
+            _BEGIN_MODEL.stop(error)
 
     def on_llm_start(self, serialized: Any, prompts: Any, *, run_id: UUID, **told: Any) -> None:
         """Begin a call of a text model, whose prompt becomes a user's message."""
-        with guard("begin a model call"):
-            node = self._begin("llm", run_id, serialized, told)
+        with _BEGIN_MODEL:
+            node = begin(self.source, "llm", run_id, serialized, told)
             if node is not None:
+                watch_task(run_id)
                 given = [{"role": "user", "content": prompt} for prompt in prompts]
                 node.announce(take(given), told.get("invocation_params"))
 
@@ -93,37 +101,45 @@ class Handler(BaseCallbackHandler):
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **told: Any) -> None:
         """End a model call with its answer."""
-        with guard("end a model call"):
+        try:
             finish(run_id, take_answer, response)
+        except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
+            _END_MODEL.stop(error)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
         """End a model call with what it raised, and what had come before."""
-        with guard("end a model call"):
+        with _END_MODEL:
             fail(run_id, error, output=take_partial(told.get("response")))
 
     def on_tool_start(self, serialized: Any, input_str: str, *, run_id: UUID, **told: Any) -> None:
         """Begin a tool; its arguments are better than their text."""
-        with guard("begin a tool"):
-            node = self._begin("tool", run_id, serialized, told)
+        try:
+            node = begin(self.source, "tool", run_id, serialized, told)
             if node is not None:
+                watch_task(run_id)
                 inputs = told.get("inputs")
                 node.announce(take(input_str if inputs is None else inputs))
+        except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
+            _BEGIN_TOOL.stop(error)
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **told: Any) -> None:
         """End a tool; a message may say that it failed."""
-        with guard("end a tool"):
+        try:
             finish(run_id, take, output, said=tool_error(output))
+        except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
+            _END_TOOL.stop(error)
 
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
         """End a tool with what it raised."""
-        with guard("end a tool"):
+        with _END_TOOL:
             fail(run_id, error)
 
     def on_retriever_start(self, serialized: Any, query: str, *, run_id: UUID, **told: Any) -> None:
         """Begin a retriever."""
         with guard("begin a retriever"):
-            node = self._begin("retriever", run_id, serialized, told)
+            node = begin(self.source, "retriever", run_id, serialized, told)
             if node is not None:
+                watch_task(run_id)
                 node.announce(take(query))
 
     def on_retriever_end(self, documents: Any, *, run_id: UUID, **told: Any) -> None:

@@ -46,6 +46,9 @@ MODEL_KEYS: Final = ("model", "model_name", "model_id", "azure_deployment", "dep
 CONFIG_FRAMES: Final = 30
 """How many frames above a root's start are searched for its `config`."""
 
+OWN_FRAMES: Final = 4
+"""How many of those are ours."""
+
 CONFIG_METHODS: Final = frozenset(
     {
         "invoke",
@@ -114,7 +117,7 @@ def find_configurable() -> Mapping[str, Any]:
     LangChain 1.x hands callbacks only a few of its values, and a root has no run above it that
     could say more.
     """
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to walk the stack
+    frame: FrameType | None = sys._getframe(OWN_FRAMES)  # noqa: SLF001 - the documented way
     for _ in range(CONFIG_FRAMES):
         if frame is None:
             break
@@ -166,6 +169,8 @@ def agent_key(metadata: Mapping[str, Any]) -> Any:
 
     LangChain hands an agent's marks down to all below it, so the agent itself is where they change.
     """
+    if not metadata:
+        return None
     name = metadata.get("lc_agent_name") or metadata.get("agent_name")
     return name or metadata.get("ls_integration") == "langchain_create_agent" or None
 

@@ -51,6 +51,7 @@ def look() -> Surroundings | None:
         return None
     node = find_owner(sys._getframe(1))  # noqa: SLF001 - the documented way to walk the stack
     if node is not None and node.run is not None:
+        node.owns = True
         return Surroundings(owner=node, parent=node.place)
     above = find_enclosing()
     return None if above is None else Surroundings(parent=find_place(above))

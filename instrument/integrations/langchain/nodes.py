@@ -8,8 +8,8 @@ from contextvars import ContextVar
 from typing import Any, Final, final
 from uuid import UUID
 
-from ...context import UNBOUND, Bound, Place
-from ...recorder import LazyFacts, OpenRun, Recorder
+from ...context import UNBOUND, Bound, Place, merge
+from ...recorder import LazyFacts, OpenRun, Record, Recorder
 from ...run import Kind
 from ...snapshot import snapshot
 from .account import Account
@@ -45,6 +45,7 @@ class Node:
         agent: The mark of the agent that it belongs to.
         who: For whom it is made, as LangChain says; `said` is what the handlers say.
         around: What the application bound around it; `seen` is the part bound at this very moment.
+        owns: Whether a call of an SDK was told that it is this very run.
         run: The run, or None for one that LangChain hides: its children stand under `place`.
         place: Where children stand: this run, or the nearest one above that is not hidden.
         account: What is known of it; None when nothing is recorded, and after the end.
@@ -58,6 +59,7 @@ class Node:
         "around",
         "begun",
         "deadline",
+        "owns",
         "place",
         "recorder",
         "run",
@@ -66,20 +68,27 @@ class Node:
         "who",
     )
 
-    def __init__(self, recorder: Recorder, above: Node | None, begun: float) -> None:
+    def __init__(self, recorder: Recorder, above: Node | None, said: Bound, begun: float) -> None:
         self.recorder = recorder
         self.above = above
         self.begun = begun
         self.run: OpenRun | None = None
-        self.place: Place | None = None
         self.account: Account | None = None
-        self.agent: Any = None
         self.deadline: float | None = None
-        self.who = NOBODY
+        self.owns = False
         self._told: Callable[[], Account | None] | None = None
-        self.said: Bound = UNBOUND
-        self.around: Bound = UNBOUND
-        self.seen: Bound = UNBOUND
+        if above is None:
+            self.place: Place | None = None
+            self.agent: Any = None
+            self.said = said
+            self.around = self.seen = UNBOUND
+            self.who = NOBODY
+        else:
+            self.place = above.place
+            self.agent = above.agent
+            self.said = said if above.said is said else merge(above.said, said)
+            self.around, self.seen = above.around, above.seen
+            self.who = above.who
 
     def absorb(self, facts: LazyFacts, size_bytes: int) -> None:
         """Take what the SDK saw of this very call, also a moment after the run has ended."""
@@ -101,14 +110,17 @@ class Node:
         account.given = given
         if params:
             account.params = snapshot(params)
-        run.announce(account.begun, account.size_bytes)
+        self.recorder.publish(Record(run, None, account.begun, account.size_bytes))
 
     def end(self) -> None:
         """End the run with what its account says, which from now on only the record holds."""
         run, account, self.account = self.run, self.account, None
-        if run is not None and account is not None:
+        if run is None or account is None:
+            return
+        if self.owns:
             self._told = weakref.ref(account)
-            run.end(account.ended, size_bytes=account.size_bytes)
+        if run.discard():
+            self.recorder.publish(Record(run, run.offset(), account.ended, account.size_bytes))
 
 
 @final

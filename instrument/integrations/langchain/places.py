@@ -59,17 +59,18 @@ def identify(node: Node, run: OpenRun, metadata: Mapping[str, Any]) -> None:
 
     What a run does not say, it has from the run above.
     """
-    above, own = node.above, read_who(metadata)
+    above, own = node.above, read_who(metadata) if metadata else NOBODY
     node.seen = bound.get()
     if above is None:
         if own.user_id is None or own.thread_id is None:
             own = fill(own, read_who(find_configurable()))
         node.who, node.around = own, run.bound
     else:
-        node.who = fill(own, above.who)
+        node.who = who = above.who if own is NOBODY else fill(own, above.who)
         same = node.seen is above.seen
         node.around = above.around if same else merge(above.around, node.seen)
-        if same and node.said is above.said and node.who == above.who and above.run is not None:
+        alike = node.said is above.said and (who is above.who or who == above.who)
+        if same and alike and above.run is not None:
             run.bound = above.run.bound
             return
     run.bound = _lay(node)

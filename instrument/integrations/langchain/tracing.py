@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from uuid import UUID
 
-from ...context import merge
 from ...guard import guard
-from ...recorder import describe, entropy_of
+from ...recorder import OpenRun, describe
 from ...run import Answer, Error, Kind
 from .account import Account
 from .labels import AGENTS, HIDDEN, agent_key, run_name
@@ -23,8 +22,13 @@ from .shots import Shot, take
 CONTROL_FLOW: Final = "GraphBubbleUp"
 """Base class of what LangGraph raises to pause or to jump; it is not an error."""
 
+_NONE: Final[dict[str, Any]] = {}
+
 CANCELLED: Final = frozenset({"CancelledError", "KeyboardInterrupt", "SystemExit"})
 """What stops a run from outside; LangChain then leaves some runs below it open."""
+
+
+_READ: Final = guard("read an output")
 
 
 def begin(
@@ -47,14 +51,10 @@ def begin(
     recorder = source.recorder() if above is None else above.recorder
     if recorder is None:
         return None
-    node = Node(recorder, above, now)
-    node.said = source.said if above is None else merge(above.said, source.said)
-    if HIDDEN in (told.get("tags") or ()):
-        node.place, node.agent = (None, None) if above is None else (above.place, above.agent)
-    else:
-        name = run_name(kind, serialized, told)
-        agent = kind == "chain" and _is_agent(node, name, told)
-        _place(node, "agent" if agent else kind, name, run_id, told)
+    node = Node(recorder, above, source.said, now)
+    tags = told.get("tags")
+    if not tags or HIDDEN not in tags:
+        _place(node, kind, run_id, run_name(kind, serialized, told), told)
     if not registry.add(run_id, node):
         return None
     inside = scope.get()
@@ -63,32 +63,24 @@ def begin(
     return node if node.account is not None else None
 
 
-def _is_agent(node: Node, name: str, told: Mapping[str, Any]) -> bool:
-    node.agent = agent_key(told.get("metadata") or {})
-    outer = None if node.above is None else node.above.agent
-    return name in AGENTS or (node.agent is not None and node.agent != outer)
+def _place(node: Node, kind: Kind, run_id: UUID, name: str, told: Mapping[str, Any]) -> None:
+    """
+    Begin the recorder's own run, under the right parent, and say for whom it is made.
 
-
-def _place(node: Node, kind: Kind, name: str, run_id: UUID, told: Mapping[str, Any]) -> None:
-    """Begin the recorder's own run, under the right parent, and say for whom it is made."""
-    metadata = told.get("metadata") or {}
-    if kind not in {"chain", "agent"} and node.above is not None:
-        node.agent = node.above.agent
-    place = find_place(node.above)
-    node.place = node.run = run = node.recorder.begin_under(place, kind, name, _entropy_for(run_id))
+    The run has LangChain's own id, as a UUIDv4 (see `recorder.as_v4`), so that whoever has that can
+    send feedback on it. An id that the application uses again is left to its first run.
+    """
+    above, metadata = node.above, told.get("metadata") or _NONE
+    if kind == "chain":
+        outer, node.agent = node.agent, agent_key(metadata)
+        if name in AGENTS or (node.agent is not None and node.agent != outer):
+            kind = "agent"
+    entropy = None if registry.was_closed(run_id) else run_id
+    node.run = run = OpenRun(node.recorder, kind, name, find_place(above), entropy)
+    node.place = run
     identify(node, run, metadata)
     if run.sampled:
-        node.account = Account(kind, run_id, tuple(told.get("tags") or ()), dict(metadata))
-
-
-def _entropy_for(run_id: UUID) -> bytes | None:
-    """
-    Give the run LangChain's own id, as a UUIDv4; None lets the recorder make one.
-
-    Whoever has LangChain's id can then send feedback on the run; see `recorder.as_v4`. An id that
-    the application uses again is left to its first run.
-    """
-    return None if registry.was_closed(run_id) else entropy_of(run_id)
+        node.account = Account(kind, run_id, told.get("tags"), metadata)
 
 
 def finish(
@@ -107,12 +99,15 @@ def finish(
     node = registry.close(run_id)
     if node is None:
         return
-    if node.account is not None:
-        with guard("read an output"):
-            node.account.error = said
-            node.account.output = write(output)
+    account = node.account
+    if account is not None:
+        try:
+            account.error = said
+            account.output = write(output)
             if given is not None:
-                node.account.given = take(given)
+                account.given = take(given)
+        except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
+            _READ.stop(error)
     node.end()
 
 
@@ -140,7 +135,7 @@ def judge(account: Account, error: BaseException) -> None:
     if isinstance(error, GeneratorExit):
         account.partial = "closed"
     elif CONTROL_FLOW in (kind.__name__ for kind in type(error).__mro__):
-        account.extra["control_flow"] = name
+        account.note("control_flow", name)
         account.output = take(error.args[0]) if error.args else None
     else:
         status, request_id = getattr(error, "status_code", None), getattr(error, "request_id", None)
@@ -154,7 +149,7 @@ def break_off(run_id: UUID, error: BaseException) -> None:
     """End a run that LangChain left open when *error* passed through."""
     node = registry.get(run_id)
     if node is not None and node.account is not None:
-        node.account.extra["synthetic"] = True
+        node.account.note("synthetic", True)
     fail(run_id, error)
 
 
@@ -163,6 +158,6 @@ def abandon_late(run_ids: Iterable[UUID]) -> None:
     for run_id in run_ids:
         node = registry.close(run_id)
         if node is not None and node.account is not None:
-            node.account.extra["synthetic"] = True
+            node.account.note("synthetic", True)
             node.account.error = Error("LangChain began this run and never ended it", "NeverEnded")
             node.end()

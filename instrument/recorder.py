@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeAlias, TypedDict, final
 from uuid import UUID
 
 from .context import UNBOUND, Bound, Place, bound, merge, surroundings
+from .entropy import Entropy
 from .guard import guard
 from .run import Answer, Error, Exchange, Feedback, Item, Kind, Run, Snapshot, Usage, UserEvent
 
@@ -81,7 +82,7 @@ def v4_of(entropy: bytes) -> str:
 
 
 LATER = b""
-"""No entropy yet: drawing it costs a system call, which no model call needs to wait for."""
+"""No entropy yet: the worker draws it, so that no model call waits for that."""
 
 
 class OpenRun:
@@ -127,7 +128,7 @@ class OpenRun:
         self.kind: Kind = kind
         self.name = name
         self._id: str | None = None
-        self._entropy = recorder.entropy(16) if entropy is None else entropy
+        self._entropy = recorder.entropy() if entropy is None else entropy
         self.bound = bound.get()
         self._parent = parent
         self._trace_id: str | None = None
@@ -146,7 +147,7 @@ class OpenRun:
             entropy = self._entropy
             if isinstance(entropy, UUID):
                 entropy = entropy_of(entropy)
-            self._id = v4_of(entropy or self._recorder.entropy(16))
+            self._id = v4_of(entropy or self._recorder.entropy())
         return self._id
 
     @property
@@ -300,14 +301,14 @@ class Recorder:
         user_id: str | None = None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.perf_counter,
-        entropy: Callable[[int], bytes] = os.urandom,
+        entropy: Callable[[], bytes] | None = None,
     ) -> None:
         self.publish = publish
         self.sample_rate = sample_rate
         self.user_id = user_id
         self.now = now
         self.clock = clock
-        self.entropy = entropy
+        self.entropy = entropy or Entropy()
         self.pid = os.getpid()
         self.enabled = True
         self.streams: set[OpenRun] = set()

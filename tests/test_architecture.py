@@ -10,7 +10,18 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "instrument"
 
 LAYERS = (
-    ("run", "guard", "snapshot", "codec", "cost", "identity", "media", "secrets", "tree"),
+    (
+        "run",
+        "guard",
+        "snapshot",
+        "codec",
+        "cost",
+        "entropy",
+        "identity",
+        "media",
+        "secrets",
+        "tree",
+    ),
     ("context", "exporters._base", "exporters._text", "terminal"),
     ("recorder", "privacy"),
     ("told", "ends"),

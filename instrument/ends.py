@@ -16,8 +16,6 @@ from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any, TypeAlias, final
 
-import wrapt
-
 from .guard import guard
 
 DELIVERY_SECONDS = 2.0
@@ -80,6 +78,8 @@ class Uvicorn:
 
     def install(self) -> Callable[[], None]:
         """Wrap the server when it is imported; the result takes that back."""
+        import wrapt  # it takes 30 ms, which `import instrument` has not
+
         wrapt.register_post_import_hook(self.apply, SERVER)
         return self.undo
 
@@ -89,6 +89,8 @@ class Uvicorn:
         before = getattr(server, "__dict__", {}).get("shutdown")
         if self._wanted and server is not None and before is not None:
             with guard("wrap uvicorn's shutdown"):
+                import wrapt
+
                 wrapt.wrap_function_wrapper(server, "shutdown", self._shut_down)
                 self._put = (server, before, server.__dict__["shutdown"])
 

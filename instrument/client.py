@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from . import recorder as recorders
@@ -144,6 +145,7 @@ def _start(settings: config.Settings) -> None:
         before.transport.shutdown(EXIT_SECONDS)
     else:
         atexit.register(_at_exit)
+        _end_with_worker()
     _client.install()
     _say_where(settings)
 
@@ -318,19 +320,32 @@ def _at_exit() -> None:
             _client.transport.shutdown(EXIT_SECONDS)
 
 
+def _end_with_worker() -> None:
+    """
+    Deliver at the end of a worker of `multiprocessing` that begins to trace by itself.
+
+    It ends by `os._exit`, after its own finalizers and without atexit.
+    """
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        with guard("prepare a worker"):
+            _finalize(sys.modules["multiprocessing.util"])
+
+
+def _finalize(util: ModuleType) -> None:
+    util.Finalize(None, _at_exit, exitpriority=0)
+
+
 def _after_fork() -> None:
     """In a forked child: what the parent has open stays the parent's."""
     if _client is None:
         return
     _client.recorder.after_fork()
-    # A worker of `multiprocessing` runs its own finalizers at its end, and no atexit. It forgets
-    # those of its parent first, and then calls what is registered here.
+    # A worker of `multiprocessing` forgets its parent's finalizers, and then calls what is here.
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         with guard("prepare a forked worker"):
-            util.register_after_fork(
-                _client, lambda _: util.Finalize(None, _at_exit, exitpriority=0)
-            )
+            util.register_after_fork(util, _finalize)
 
 
 if hasattr(os, "register_at_fork"):

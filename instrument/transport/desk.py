@@ -20,8 +20,9 @@ from ..exporters._base import Exporter, LocalExporter
 from ..guard import guard
 from ..recorder import Carried
 from ..run import Exchange, Feedback, Item, Run, Trace, UserEvent
-from .backlog import Backlog
+from .backlog import Backlog, Prepared
 from .bounds import Bounds, SpoolOptions
+from .firsts import CLIENT, Firsts
 from .flush import Flush
 from .intake import Intake, tell
 from .lane import Lane
@@ -74,9 +75,10 @@ class Desk:
         self.intake = Intake(bounds, self._ring)
         share = bounds.lane_bytes(len(exporters))
         self.lanes = [Lane(exporter, bounds, max_bytes=share) for exporter in exporters]
-        self.sender = Sender(bounds, clock)
+        self.firsts = Firsts([CLIENT, *(lane.name for lane in self.lanes)])
+        self.sender = Sender(bounds, clock, self.firsts)
         size = min(bounds.max_senders, len(self.lanes))
-        self.pool = Pool(size, self.sender, self.inbox.put, own)
+        self.pool = Pool(size, self.sender, self.inbox.put, own, self.firsts)
         self.busy_since = math.inf
         self.is_finished = False
         self.wants_rest = False
@@ -88,7 +90,7 @@ class Desk:
         self._jobs: dict[Lane, Job] = {}
         self._first_lane = 0
         self.backlog = None if spool is None else Backlog(spool, self.lanes, clock)
-        self._made: list[Item] = []
+        self._made: list[Prepared] = []
         self._rung = False
 
     def _ring(self) -> None:
@@ -147,7 +149,7 @@ class Desk:
             self.intake.drop(made)
             return
         if made is not None and self.backlog is not None:
-            self._made.append(made)
+            self._made.append(self.backlog.prepare(made))
             return
         if made is not None:
             now = self._clock()

@@ -11,6 +11,7 @@ from typing import final
 from ..exporters._base import Encoded, Exporter, HttpExporter, LocalExporter, Response, Verdict
 from ..guard import guard
 from ..run import Item
+from .firsts import Firsts
 from .lane import Lane
 from .sender import Sender
 from .shorten import shorten
@@ -62,12 +63,19 @@ class Pool:
     Args:
         report: Takes a job that is done, from any thread.
         own: Idents of the threads that are ours.
+        firsts: What a fork waits for.
     """
 
     def __init__(
-        self, size: int, sender: Sender, report: Callable[[Job], None], own: set[int]
+        self,
+        size: int,
+        sender: Sender,
+        report: Callable[[Job], None],
+        own: set[int],
+        firsts: Firsts,
     ) -> None:
         self._size = size
+        self._firsts = firsts
         self._sender = sender
         self._report = report
         self._own = own
@@ -143,12 +151,18 @@ class Pool:
         is_wanted = False
         try:
             with guard(f"deliver to {job.lane.name}"):
-                job.outcome = perform(job.step, job.lane.exporter, self._sender, job.deadline)
+                job.outcome = self._perform(job)
         finally:  # also when an exporter ends the thread: the lane must hear of it
             is_wanted = job.claim()
             if is_wanted:
                 self._report(job)
         return is_wanted
+
+    def _perform(self, job: Job) -> Outcome:
+        if isinstance(job.step, Send):
+            return perform(job.step, job.lane.exporter, self._sender, job.deadline)
+        with self._firsts.of(job.lane.name):
+            return perform(job.step, job.lane.exporter, self._sender, job.deadline)
 
 
 def perform(step: Step, exporter: Exporter, sender: Sender, deadline: float) -> Outcome:

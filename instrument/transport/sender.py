@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, final
 from ..exporters._base import Request, Response
 from ..guard import guard
 from .bounds import Bounds
+from .firsts import CLIENT, Firsts
 from .steps import Failure
 
 if TYPE_CHECKING:
@@ -29,19 +30,25 @@ _GZIP = 31  # zlib's window bits for a gzip frame, which has no time in it: same
 _LEAST_SECONDS = 0.001
 _MAX_CONNECTIONS = 16
 
-HOLD_SECONDS = 1.0
-"""How long a fork waits at most for the import of httpx, which happens once."""
-
 
 @final
 class Sender:
-    """A client that is made at the first request, in whatever thread that is."""
+    """
+    A client that is made at the first request, in whatever thread that is.
 
-    def __init__(self, bounds: Bounds, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        firsts: What a fork waits for.
+    """
+
+    def __init__(
+        self,
+        bounds: Bounds,
+        clock: Callable[[], float] = time.monotonic,
+        firsts: Firsts | None = None,
+    ) -> None:
         self._bounds = bounds
         self._clock = clock
-        self._lock = threading.Lock()
-        self._holders: set[int] = set()
+        self._firsts = firsts or Firsts([CLIENT])
         self._client: httpx.Client | None = None
         self._timer = Timer(clock)
         self._no_gzip: set[str] = set()
@@ -66,21 +73,6 @@ class Sender:
         if client is not None:
             with guard("close connections"):
                 client.close()
-
-    def hold(self) -> None:
-        """
-        Before a fork, wait until no thread of ours is in the middle of importing httpx.
-
-        The child would have half of a module, and nobody to import the rest.
-        """
-        if self._lock.acquire(timeout=HOLD_SECONDS):
-            self._holders.add(threading.get_ident())
-
-    def release(self) -> None:
-        """After the fork, in the parent, let things go on."""
-        if threading.get_ident() in self._holders:
-            self._holders.discard(threading.get_ident())
-            self._lock.release()
 
     def _exchange(self, client: httpx.Client, request: Request) -> Response:
         origin = request.url.partition("?")[0]
@@ -109,10 +101,11 @@ class Sender:
         return bytes(data[:most])
 
     def _connected(self) -> httpx.Client:
-        with self._lock:
+        with self._firsts.of(CLIENT):
             if self._client is None:
                 self._client = make_client(self._bounds)
                 self._timer.watch(self._client)
+                "host".encode("idna")  # loads what the resolution of a name needs
             return self._client
 
 

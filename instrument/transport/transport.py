@@ -141,11 +141,11 @@ class Transport:
     def rest(self) -> None:
         """Have no threads during a fork, if there is nothing to deliver; they come back by need."""
         self._worker.rest()
-        self._worker.desk.sender.hold()
+        self._worker.desk.firsts.hold()
 
     def go_on(self) -> None:
         """After a fork, in the parent, undo what `rest` did."""
-        self._worker.desk.sender.release()
+        self._worker.desk.firsts.release()
 
     def renew(self) -> Worker:
         """Begin anew, as a forked child does; a transport that had ended stays so."""

@@ -1,0 +1,93 @@
+"""
+Run programs against the fault server, each in a process of its own, and check what they tell.
+
+Every process of a program, a child too, ends with one line of JSON: the ids of what it recorded,
+and its `stats()`. `Told.check` holds both against what the server has stored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+HEAD = """
+import json, os, signal, sys, threading, time
+from tests.faults.told import begin, record, tell
+url = sys.argv[1]
+"""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a process said of itself at its end."""
+
+    accepted: list[str]
+    stats: dict[str, Any]
+    more: Any = None
+
+    @property
+    def lane(self) -> dict[str, Any]:
+        """The ledger of the destination."""
+        lane: dict[str, Any] = self.stats["lanes"]["backend"]
+        return lane
+
+    def check(self) -> None:
+        """Accepted = delivered + queued + spooled + dropped, in the intake and in every lane."""
+        intake = self.stats["intake"]
+        lost = sum(intake["dropped"].values())
+        assert intake["accepted"] == intake["passed"] + intake["queued"] + lost, self.stats
+        for lane in self.stats["lanes"].values():
+            kept = lane["delivered"] + lane["queued"] + lane["spooled"]
+            assert lane["accepted"] == kept + sum(lane["dropped"].values()), self.stats
+        assert self.stats["failures"] == {} or "failed to" not in str(self.stats["failures"])
+
+
+def run(code: str, url: str, *arguments: object, timeout: float = 60.0, **env: str) -> list[Told]:
+    """Run *code* after `HEAD`; give what each of its processes told, in the order they ended."""
+    return told(start(code, url, *arguments, **env), timeout)
+
+
+def start(code: str, url: str, *arguments: object, **env: str) -> subprocess.Popen[str]:
+    """Begin to run *code* after `HEAD`."""
+    return launch([sys.executable, "-c", HEAD + textwrap.dedent(code), url, *arguments], **env)
+
+
+def launch(command: Sequence[object], **env: str) -> subprocess.Popen[str]:
+    """Start a process that finds this project and knows nothing of this one's settings."""
+    return subprocess.Popen(
+        [str(part) for part in command],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": "/nonexistent", **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def told(process: subprocess.Popen[str], timeout: float = 60.0, code: int = 0) -> list[Told]:
+    """Wait for a process; nothing went wrong in it, and each ledger of it is balanced."""
+    out, err = process.communicate(timeout=timeout)
+    assert "Traceback" not in err, err
+    assert "Exception ignored" not in err, err
+    assert process.returncode == code, (process.returncode, err)
+    all_told = [Told(**json.loads(line)) for line in out.splitlines() if line.startswith("{")]
+    for each in all_told:
+        each.check()
+    return all_told
+
+
+def delivered_once(stored: Sequence[str], all_told: Sequence[Told]) -> None:
+    """All that was accepted is at the server, once, and the ledgers say the same."""
+    accepted = [each for one in all_told for each in one.accepted]
+    assert Counter(stored) == Counter(accepted)
+    assert sum(one.lane["delivered"] for one in all_told) == len(stored)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any, Final, TypeAlias
 
-import orjson
+from ...snapshot import pack
 
 Row: TypeAlias = (
     "tuple[str, str] | tuple[str, bytes] | tuple[str, str, str] | tuple[str, str, bytes]"
@@ -56,7 +56,7 @@ def _assistant(fields: dict[str, Any]) -> Row | None:
     if not calls:
         return "assistant", text
     try:
-        return "assistant", text, orjson.dumps(calls)
+        return "assistant", text, pack(calls)
     except TypeError:
         return None
 

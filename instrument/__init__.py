@@ -17,6 +17,9 @@ may change between releases. How it is built, in one direction::
     own code ---- trace() ---------------+              +- lane: sqlite -----> the store
 
 Start reading at `run` (the words), then `recorder`, then one file of `exporters`.
+
+PYTEST_DONT_REWRITE (there is a plugin of ours, so pytest would warn where this is imported before
+it: in a program that `instrument run` started.)
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class Uvicorn:
 
     def __init__(self, deliver: Deliver) -> None:
         self._deliver = deliver
-        self._put: tuple[type, Any, Any] | None = None
+        self._put: tuple[Any, Any, Any] | None = None
         self._wanted = True
 
     def install(self) -> Callable[[], None]:
@@ -101,7 +101,7 @@ class Uvicorn:
             return
         server, before, ours = self._put
         if server.__dict__.get("shutdown") is ours:
-            type.__setattr__(server, "shutdown", before)
+            server.shutdown = before
 
     async def _shut_down(
         self, wrapped: Callable[..., Awaitable[Any]], server: Any, args: Any, kwargs: Any

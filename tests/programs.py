@@ -9,6 +9,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from instrument.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,8 +27,16 @@ with OpenAI(base_url=os.environ["FAKE"], api_key="test") as client:
 """
 """A program that makes one call."""
 
-ASKS = "def ask(_=None):" + textwrap.indent(ASK, "    ")
-"""A module with a function that does."""
+ASKS = """
+import os, uuid
+from openai import OpenAI
+def ask(_=None):
+    with OpenAI(base_url=os.environ["FAKE"], api_key="test") as client:
+        message = {"role": "user", "content": f"{os.getpid()} {uuid.uuid4()}"}
+        reply = client.chat.completions.create(model="gpt-4o-mini", messages=[message])
+    return reply.choices[0].message.content
+"""
+"""A module with a function that makes one call; what it returns has the process's id in it."""
 
 
 def environment(url: str) -> dict[str, str]:
@@ -76,3 +86,8 @@ def recorded(folder: Path) -> list[Any]:
     """Read the ended traces out of the store of *folder*."""
     path = folder / ".instrument" / "runs.db"
     return Store(path).newest(1000) if path.exists() else []
+
+
+def answers(folder: Path) -> list[str]:
+    """Read the answers of all runs out of the store of *folder*, in order."""
+    return sorted(orjson.loads(tree.root.output)["content"] for tree in recorded(folder))

@@ -29,11 +29,19 @@ url = sys.argv[1]
 
 @dataclass(frozen=True)
 class Told:
-    """What a process said of itself at its end."""
+    """
+    What a process said of itself at its end.
+
+    Attributes:
+        accepted: Ids of what it recorded.
+        more: What else it had to tell.
+        at: When that was, by the machine's monotonic clock.
+    """
 
     accepted: list[str]
     stats: dict[str, Any]
-    more: Any = None
+    more: list[Any]
+    at: float
 
     @property
     def lane(self) -> dict[str, Any]:
@@ -63,11 +71,12 @@ def start(code: str, url: str, *arguments: object, **env: str) -> subprocess.Pop
 
 
 def launch(command: Sequence[object], **env: str) -> subprocess.Popen[str]:
-    """Start a process that finds this project and knows nothing of this one's settings."""
+    """Start a process that finds this project, and none of the settings of the one that asks."""
     return subprocess.Popen(
         [str(part) for part in command],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": "/nonexistent", **env},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

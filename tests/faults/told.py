@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import instrument
@@ -15,10 +17,10 @@ more: list[Any] = []
 _has_told: list[int] = []
 
 
-def begin(url: str, **settings: Any) -> None:
+def begin(url: str, others: Sequence[Any] = (), **settings: Any) -> None:
     """Trace into the server at *url*, and tell once everything has ended."""
     atexit.register(tell)  # before `instrument` registers: it runs after it
-    instrument.instrument(exporters=[Destination(url)], **settings)
+    instrument.instrument(exporters=[Destination(url), *others], **settings)
 
 
 def record(value: Any = None, name: str = "step") -> str:
@@ -39,7 +41,7 @@ def tell() -> None:
     if os.getpid() in _has_told:
         return
     _has_told.append(os.getpid())
-    line = {"accepted": accepted, "stats": instrument.stats(), "more": more or None}
+    line = {"accepted": accepted, "stats": instrument.stats(), "more": more, "at": time.monotonic()}
     os.write(1, f"{json.dumps(line)}\n".encode())
 
 

@@ -1,0 +1,87 @@
+"""
+A backend that is away for a while, at the default settings: everything arrives afterwards.
+
+    python tests/faults/outage.py --down 90
+
+A program records twice a second, from the beginning of the outage until five seconds after its end,
+and ends then. Prints what came of it as JSON, and ends with status 1 when anything is missing, came
+twice or is not accounted for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.faults.runner import delivered_once, start, told
+from tests.transport.faultserver import FaultServer
+
+PROGRAM = """
+from tests.faults import told
+begin(url, **({"spool": sys.argv[3]} if sys.argv[3:] else {}))
+end = time.monotonic() + float(sys.argv[2])
+worst = 0.0
+while time.monotonic() < end:
+    began = time.perf_counter()
+    record({"text": "x" * 500})
+    worst = max(worst, time.perf_counter() - began)
+    time.sleep(0.5)
+told.more.append(worst)
+"""
+
+AFTER_SECONDS = 5.0
+"""How long the program goes on after the outage when it is not told."""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class Outage:
+    """A program whose backend is away for *down* seconds, and which ends *after* some more."""
+
+    def __init__(self, down: float, *spool: str, after: float = AFTER_SECONDS) -> None:
+        self.port = free_port()
+        self.began = time.monotonic()
+        self.down = down
+        url = f"http://127.0.0.1:{self.port}/runs"
+        self.process = start(PROGRAM, url, down + after, *spool)
+
+    def end(self) -> dict[str, Any]:
+        """Wait until all is over, and check and say what came of it."""
+        time.sleep(max(0.0, self.began + self.down - time.monotonic()))
+        with FaultServer(port=self.port) as server:
+            (one,) = told(self.process, self.down + 60)
+            delivered_once(server.stored, [one])
+        return {
+            "down": self.down,
+            "accepted": len(one.accepted),
+            "delivered": len(server.stored),
+            "tries_in_vain": one.lane["retried"],
+            "requests": len(server.requests),
+            "worst_ms": round(1000 * one.more[0], 2),
+            "seconds": round(time.monotonic() - self.began, 1),
+        }
+
+
+def main() -> int:
+    """Run one outage, and judge it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument("--down", type=float, default=25.0)
+    parser.add_argument("--spool", action="append", default=[])
+    given = parser.parse_args()
+    print(json.dumps(Outage(given.down, *given.spool).end()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

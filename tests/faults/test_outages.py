@@ -1,0 +1,168 @@
+"""Time itself: outages, processes that are stopped and go on, and ends that have to be in time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.outage import Outage
+from tests.faults.runner import delivered_once, run, start, told
+from tests.transport.faultserver import Answer, FaultServer, Hang
+
+REAL_SECONDS = 25.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def real() -> Iterator[Outage]:
+    """Begin the outage that takes its time, so that the others of this file pass meanwhile."""
+    outage = Outage(REAL_SECONDS)
+    yield outage
+    if outage.process.poll() is None:
+        outage.process.kill()
+        outage.process.communicate()
+
+
+@pytest.mark.parametrize("spools", [False, True])
+def test_short_outage(tmp_path: Path, spools: bool) -> None:
+    """2: everything that was recorded while the backend was away arrives, once."""
+    result = Outage(2.0, *([str(tmp_path / "spool")] if spools else []), after=1.0).end()
+
+    assert result["delivered"] == result["accepted"] >= 5
+    assert result["tries_in_vain"] <= 8
+
+
+FROZEN = """
+from instrument.transport import Transport
+from tests.transport.fakes import QUICK, Http, conserved, publish
+from dataclasses import replace
+from instrument.guard import notices
+transport = Transport([Http(url)], bounds=replace(QUICK, heartbeat=0.3))
+publish(transport, range(50))
+print("recorded", flush=True)
+time.sleep(0.1)
+publish(transport, range(50, 100))
+sys.stdin.readline()
+publish(transport, range(100, 150))
+flushed = transport.shutdown(4)
+lane = conserved(transport)["lanes"]["http"]
+assert (lane["delivered"], lane["queued"], lane["dropped"]) == (150, 0, {}), lane
+assert "the worker was stuck" not in notices.counts, notices.counts
+print(lane["retried"])
+"""
+
+
+@pytest.mark.parametrize("fault", [Hang(), Answer(delay=0.4)], ids=["no reply", "slow reply"])
+def test_stopped_during_a_request(fault: Hang | Answer) -> None:
+    """50, 51: a process that stood still goes on where it was, and its request is tried again."""
+    with FaultServer(fault) as server:
+        process = start(FROZEN, server.url)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "recorded\n"
+        while not server.requests:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(2.5)
+        os.kill(process.pid, signal.SIGCONT)
+        out, err = process.communicate("go on\n", timeout=20)
+
+        assert process.returncode == 0, err
+        assert "Traceback" not in err
+        assert set(server.stored) == {str(number) for number in range(150)}
+        lost_replies = len(server.stored) - 150
+        assert lost_replies in {0, 50, 100} if isinstance(fault, Answer) else lost_replies == 0
+        assert int(out) == len(server.requests) - len({seen.raw for seen in server.requests})
+
+
+HUNG = """
+from tests.faults import told
+from tests.faults.program import Destination
+others = []
+for n in range(3):
+    others.append(Destination(url))
+    others[-1].name = f"other-{n}"
+begin(url, **({"spool": sys.argv[2]} if sys.argv[2:] else {}), others=others)
+for n in range(50):
+    record(n)
+time.sleep(0.5)
+told.more.append(time.monotonic())
+"""
+
+
+def test_end_with_every_backend_hung(tmp_path: Path) -> None:
+    """37: the end takes 5 s at most for all backends together; what is left is counted or kept."""
+    with FaultServer(decide=lambda ids: Hang()) as server:
+        processes = [start(HUNG, server.url), start(HUNG, server.url, tmp_path / "spool")]
+        without, spooled = (one for process in processes for one in told(process))
+
+        assert server.stored == []
+    for one in (without, spooled):
+        assert one.at - one.more[0] < 5.5
+        assert len(one.stats["lanes"]) == 4
+    assert all(lane["dropped"] == {"exit": 50} for lane in without.stats["lanes"].values())
+    assert all(lane["spooled"] == 50 for lane in spooled.stats["lanes"].values())
+    assert spooled.lane["dropped"] == {}
+
+
+LOCKS = """
+import warnings
+from tests.faults import told
+from instrument import client
+warnings.simplefilter("ignore", DeprecationWarning)  # this program has threads of its own
+def locks():
+    desk = client._client.transport._worker.desk
+    return [lane.ledger._lock for lane in desk.lanes] + list(desk.firsts._locks.values())
+def hold(taken, free):
+    for lock in locks():
+        lock.acquire()
+    taken.set()
+    free.wait()
+    for lock in locks():
+        lock.release()
+holding = []
+def before():  # it runs after the hooks that are registered later, those of the transport
+    if client._client is None or not holding:
+        return
+    taken, free = threading.Event(), threading.Event()
+    holding[:] = [free]
+    client._client.transport.go_on()
+    threading.Thread(target=hold, args=(taken, free), daemon=True).start()
+    taken.wait()
+def after():
+    for free in holding:
+        free.set()
+os.register_at_fork(before=before, after_in_parent=after)
+begin(url)
+record()
+holding.append(threading.Event())
+for n in range(20):
+    pid = os.fork()
+    if not pid:
+        record()
+        told.atexit._run_exitfuncs()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    record()
+"""
+
+
+def test_fork_while_locks_are_held() -> None:
+    """22: a child whose parent's locks were all held by another thread delivers what is its own."""
+    with FaultServer() as server:
+        all_told = run(LOCKS, server.url, timeout=30)
+
+        assert len(all_told) == 21
+        assert [len(each.accepted) for each in all_told] == [1] * 20 + [21]
+        delivered_once(server.stored, all_told)
+
+
+def test_real_outage(real: Outage) -> None:
+    """2: at the default settings an outage of 25 s loses nothing; tries are few, callers unhurt."""
+    result = real.end()
+
+    assert result["delivered"] == result["accepted"] >= 55
+    assert result["tries_in_vain"] <= 15

@@ -10,7 +10,20 @@ from decimal import Decimal
 import orjson
 import pytest
 
-from instrument.cost import Bill, Cost, available, cost_of, dollars, total, written
+from instrument.cost import (
+    Cost,
+    Plan,
+    Tariff,
+    available,
+    charge,
+    cost_of,
+    counts_of,
+    dollars,
+    plan_of,
+    tariff_of,
+    total,
+    written,
+)
 from instrument.exporters.honeyhive import HoneyHive
 from instrument.exporters.llmonitor import LLMonitor
 from instrument.exporters.trubrics import Trubrics
@@ -114,23 +127,50 @@ def test_total_says_what_it_leaves_out():
     assert total([chain]) == Cost(None, 0)
 
 
-@priced
-def test_a_bill_is_the_sum():
-    """A bill comes to what its runs cost one by one, prices that depend on the length included."""
-    usage = Usage(prompt=300_000, completion=7, cached=5)
-    gemini = Answer(provider="google", model="gemini-2.5-pro")
-    runs = [
-        RUN,
-        replace(RUN, usage=usage),
-        replace(RUN, usage=usage, answer=gemini),
-        replace(RUN, usage=Usage(prompt=10, completion=7), answer=gemini),
-        replace(RUN, usage=None),
-    ]
-    bill = Bill()
-    for run in runs:
-        bill.add(run)
+LONG = Usage(prompt=300_000, completion=7, cached=5)
+GEMINI = Answer(provider="google", model="gemini-2.5-pro")
 
-    assert bill.cost() == total(runs) == Cost(sum(map(cost_of, runs[:4])), 1)
+
+@priced
+@pytest.mark.parametrize(
+    "run",
+    [
+        RUN,
+        replace(RUN, usage=LONG),
+        replace(RUN, usage=LONG, answer=GEMINI),
+        replace(RUN, usage=Usage(prompt=10, completion=7), answer=GEMINI),
+        replace(RUN, usage=LONG, answer=Answer(provider="perplexity", model="sonar-pro")),
+    ],
+    ids=lambda run: f"{run.answer.model}-{run.usage.prompt}",
+)
+def test_many_calls_at_once(run):
+    """A thousand calls of a kind cost a thousand times as much, what is paid for each included."""
+    counts = {name: 1_000 * tokens for name, tokens in counts_of(run).items()}
+    prompt = run.usage.prompt
+
+    many = charge(tariff_of(run), run.started_at, counts, runs=1_000, longest=prompt)
+
+    assert many == 1_000 * cost_of(run) > 0
+
+
+@priced
+def test_plans():
+    """What is charged otherwise from some day on, by the hour or for a long prompt, is known."""
+    june = int(datetime(2025, 6, 10, tzinfo=timezone.utc).timestamp())
+
+    assert june in plan_of("openai", "o3").changes
+    assert plan_of("google", "gemini-2.5-pro").steps == (200_000,)
+    assert plan_of("deepseek", "deepseek-chat").daily
+    assert plan_of("openai", "our-own-7b") == Plan()
+
+
+def test_what_is_no_call_has_no_tariff():
+    """Only an answered model call has a tariff; it is empty when too little of it is known."""
+    assert tariff_of(replace(RUN, kind="chain")) is None
+    assert tariff_of(replace(RUN, duration=None)) is None
+    assert tariff_of(replace(RUN, usage=None)) == Tariff()
+    assert tariff_of(replace(RUN, answer=None)) == Tariff()
+    assert tariff_of(RUN) == Tariff("openai", "gpt-4o-2024-08-06", "", "prompt completion")
 
 
 @pytest.mark.parametrize(
@@ -160,10 +200,12 @@ def test_without_the_package():
     """Where genai-prices is not installed, every cost is unknown and nothing fails."""
     code = (
         "import sys; sys.modules['genai_prices'] = None\n"
-        "from instrument.cost import available, _price\n"
+        "from instrument.cost import Plan, Tariff, available, charge, plan_of\n"
         "import datetime\n"
+        "tariff = Tariff('openai', 'gpt-4o', '', 'prompt')\n"
         "assert not available()\n"
-        "assert _price('openai', 'gpt-4o', None, datetime.datetime.now()) is None\n"
+        "assert charge(tariff, datetime.datetime.now(), {'prompt': 5}) is None\n"
+        "assert plan_of('openai', 'gpt-4o') == Plan()\n"
     )
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

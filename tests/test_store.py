@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -307,11 +308,11 @@ def test_totals(store):
     still_open = a_run("open", duration=None)
     found = store(*calls, chain, failed, still_open)
 
-    assert found.totals() == Totals(
+    assert replace(found.totals(), cost=None) == Totals(
         runs=103, calls=102, errors=1, open=1, prompt_tokens=1000, completion_tokens=None,
         p50=50.0, p95=95.0, ttft_p50=5.0, ttft_p95=9.5,
     )  # fmt: skip
-    assert found.totals(Filters(kind="chain")) == Totals(runs=1)
+    assert replace(found.totals(Filters(kind="chain")), cost=None) == Totals(runs=1)
 
 
 def test_by_model_and_tag(store):
@@ -324,7 +325,7 @@ def test_by_model_and_tag(store):
     )
 
     assert list(found.by("model")) == ["gpt-4o", "o3"]
-    assert found.by("model")["gpt-4o"] == Totals(
+    assert replace(found.by("model")["gpt-4o"], cost=None) == Totals(
         runs=2, calls=2, prompt_tokens=11, completion_tokens=22, p50=1.0, p95=3.0
     )
     assert {tag: each.runs for tag, each in found.by("tag").items()} == {"x": 2, "y": 1}
@@ -443,10 +444,8 @@ def test_an_older_store_that_cannot_be_upgraded(store, path):
     """An older store that somebody holds is said to be locked, in a sentence."""
     store(a_run("a"))
     holder = sqlite3.connect(path, isolation_level=None)
-    holder.execute("DROP TRIGGER texts_new")
-    holder.execute("DROP TRIGGER texts_gone")
     holder.execute("DROP TABLE search")
-    holder.execute("PRAGMA user_version = 1")
+    holder.execute(f"PRAGMA user_version = {len(_sqlite_schema.MIGRATIONS) - 1}")
     holder.execute("BEGIN IMMEDIATE")
 
     with pytest.raises(StoreError, match="locked"):
@@ -454,7 +453,6 @@ def test_an_older_store_that_cannot_be_upgraded(store, path):
 
     holder.execute("ROLLBACK")
     holder.close()
-    assert len(_sqlite_schema.MIGRATIONS) > 1
     assert ids(Store(path).newest(9, Filters(search="gpt"))) == ["a"]
 
 

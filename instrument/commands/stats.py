@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any, final
+from typing import Any
 
 import orjson
 
-from ..cost import PRICED, Bill, Cost, available, is_call, written
+from ..cost import available, written
 from ..run import Usage
 from ..store import Filters, Store, StoreError, Totals
 from ..terminal.drawing import seconds, tokens
@@ -27,16 +26,6 @@ HEAD = ("calls", "errors", "tokens", "cost", "p50", "p95", "first")
 NO_PRICES = "for costs: pip install 'llm-instrument[cost]'"
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What calls cost, in all, by model and by user; None and empty where there are no prices."""
-
-    total: Cost | None
-    models: Mapping[str, Cost]
-    users: Mapping[str, Cost]
-
-
 def stats(options: argparse.Namespace) -> int:
     """Print what the runs of the store come to."""
     path, filters = path_of(options), Filters(since=options.since)
@@ -44,7 +33,6 @@ def stats(options: argparse.Namespace) -> int:
         store = Store(path)
         totals = store.totals(filters)
         models, users = store.by("model", filters), store.by("user_id", filters)
-        spent = spending(store, options.since)
     except StoreError as error:
         complain(error)
         return 1
@@ -52,47 +40,26 @@ def stats(options: argparse.Namespace) -> int:
         complain(f"no runs in {path}" + (" since then" if options.since else ""))
         return 1
     if options.json:
-        print_text(orjson.dumps(values(options.since, totals, models, users, spent)).decode())
+        print_text(orjson.dumps(values(options.since, totals, models, users)).decode())
         return 0
     traces = store.count(filters)
     parts = [
-        heading(totals, traces, spent.total, options.since),
-        drawn("model", models, spent.models, options),
-        drawn("user", users, spent.users, options),
+        heading(totals, traces, options.since),
+        drawn("model", models, options),
+        drawn("user", users, options),
         "" if available() else NO_PRICES,
     ]
     print_text("\n\n".join(part for part in parts if part))
     return 0
 
 
-def spending(store: Store, since: datetime | None) -> Spent:
-    """Price every model call."""
-    if not available():
-        return Spent(None, {}, {})
-    overall = Bill()
-    models: dict[str, Bill] = defaultdict(Bill)
-    users: dict[str, Bill] = defaultdict(Bill)
-    for kind in sorted(PRICED):
-        for run in filter(is_call, store.runs(Filters(kind=kind, since=since))):
-            overall.add(run)
-            models[run.name].add(run)
-            if run.user_id is not None:
-                users[run.user_id].add(run)
-    return Spent(overall.cost(), costs_of(models), costs_of(users))
-
-
-def costs_of(bills: Mapping[str, Bill]) -> dict[str, Cost]:
-    """Say what each comes to."""
-    return {name: bill.cost() for name, bill in bills.items()}
-
-
-def heading(totals: Totals, traces: int, cost: Cost | None, since: datetime | None) -> str:
+def heading(totals: Totals, traces: int, since: datetime | None) -> str:
     """Say in one line how much it is in all."""
     parts = [
         f"{counted(traces, 'trace')} of {counted(totals.runs, 'run')}",
         counted(totals.calls, "model call"),
         tokens(Usage(totals.prompt_tokens, totals.completion_tokens)),
-        "" if cost is None else written(cost),
+        "" if totals.cost is None else written(totals.cost),
         f"{totals.errors:,} failed" if totals.errors else "",
         f"{totals.open:,} open" if totals.open else "",
         f"since {since.astimezone():%Y-%m-%d %H:%M}" if since else "",
@@ -105,28 +72,26 @@ def counted(number: int, word: str) -> str:
     return f"{number:,} {word}" + ("" if number == 1 else "s")
 
 
-def drawn(
-    name: str, groups: Mapping[str, Totals], costs: Mapping[str, Cost], options: argparse.Namespace
-) -> str:
+def drawn(name: str, groups: Mapping[str, Totals], options: argparse.Namespace) -> str:
     """Draw one table: a line for each model, or for each user that has called one."""
     found = {value: totals for value, totals in groups.items() if totals.calls}
     if not found:
         return ""
     shown = list(found.items())[:MOST]
-    rows = [(value, *cells(totals, costs.get(value))) for value, totals in shown]
+    rows = [(value, *cells(totals)) for value, totals in shown]
     drawing = table((name, *HEAD), rows, columns(options.width), colour())
     left = len(found) - len(shown)
     return drawing + (f"\n… and {counted(left, f'more {name}')}" if left else "")
 
 
-def cells(totals: Totals, cost: Cost | None) -> tuple[str, ...]:
+def cells(totals: Totals) -> tuple[str, ...]:
     """Write the figures of one line."""
     times = (totals.p50, totals.p95, totals.ttft_p50)
     return (
         f"{totals.calls:,}",
         f"{totals.errors:,}" if totals.errors else "",
         tokens(Usage(totals.prompt_tokens, totals.completion_tokens), short=True),
-        "" if cost is None else written(cost),
+        "" if totals.cost is None else written(totals.cost),
         *("" if each is None else seconds(each) for each in times),
     )
 
@@ -136,19 +101,19 @@ def values(
     totals: Totals,
     models: Mapping[str, Totals],
     users: Mapping[str, Totals],
-    spent: Spent,
 ) -> dict[str, Any]:
     """Write everything as plain values."""
     return {
         "since": since,
-        "totals": line(totals, spent.total),
-        "models": {name: line(each, spent.models.get(name)) for name, each in models.items()},
-        "users": {name: line(each, spent.users.get(name)) for name, each in users.items()},
+        "totals": line(totals),
+        "models": {name: line(each) for name, each in models.items()},
+        "users": {name: line(each) for name, each in users.items()},
     }
 
 
-def line(totals: Totals, cost: Cost | None) -> dict[str, Any]:
+def line(totals: Totals) -> dict[str, Any]:
     """Write the figures of one line as plain values; what is not known is null."""
+    cost = totals.cost
     known = None if cost is None or cost.known is None else float(cost.known)
     unpriced = totals.calls if cost is None else cost.unknown
     return {**asdict(totals), "cost": known, "calls_without_cost": unpriced}

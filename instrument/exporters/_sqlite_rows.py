@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 from ..codec import encode
+from ..cost import Tariff, tariff_of
 from ..guard import guard
 from ..run import Exchange, Feedback, Item, Run, Trace, Usage, UserEvent
 from ..snapshot import clean
 from ..tree import status
 from . import _text
+from ._sqlite_search import Index, Texts
+from ._sqlite_tariffs import cleaned, numbers_of
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -32,27 +35,28 @@ _INT64_MAX = 2**63 - 1
 class RunRow:
     """A run as it goes into the tables."""
 
-    trace_id: str | None
+    trace_id: str
     ended: bool
     columns: tuple[object, ...]
+    tariff: Tariff | None
     body: bytes
-    texts: tuple[str, str, str]
+    texts: Texts
     tags: tuple[str, ...]
 
-    def write(self, db: Connection) -> bool:
+    def write(self, db: Connection, tariff: int | None, index: Index) -> bool:
         """Insert the run or write it over; False when it would replace an ended run by an open."""
         found = db.execute("SELECT n, status FROM runs WHERE id = ?", self.columns[:1]).fetchone()
         if found is not None and not self.ended and found[1] != "open":
             return False
-        n = None if found is None else found[0]
-        cursor = db.execute(_INSERT_RUN, (n, *self.columns))
-        if n is None:
-            n = cursor.lastrowid
-        else:
-            db.execute("DELETE FROM texts WHERE n = ?", (n,))
+        n, verb = None, "INSERT"
+        if found is not None:
+            n, verb = found[0], "REPLACE"
+            index.remove("x.n = ?", (n,))
             db.execute("DELETE FROM tags WHERE n = ?", (n,))
-        db.execute("REPLACE INTO bodies VALUES (?, ?)", (n, self.body))
-        db.execute("INSERT INTO texts VALUES (?, ?, ?, ?)", (n, *self.texts))
+        n = db.execute(f"{verb} INTO {_RUNS}", (n, *self.columns, tariff)).lastrowid or 0
+        db.execute(f"{verb} INTO bodies VALUES (?, ?)", (n, self.body))
+        db.execute(f"{verb} INTO texts VALUES (?, ?, ?, ?)", (n, *self.texts))
+        index.add(n, self.texts)
         if self.tags:
             tags = [(tag, n) for tag in self.tags]
             db.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", tags)
@@ -65,15 +69,33 @@ class EventRow:
     """A feedback, a user event or an exchange as it goes into the tables."""
 
     columns: tuple[object, ...]
-    trace_id: str | None = None
 
-    def write(self, db: Connection) -> bool:
+    def write(self, db: Connection) -> None:
         """Insert it."""
         db.execute("INSERT INTO events VALUES (NULL, ?, ?, ?, ?, ?, ?)", self.columns)
-        return True
 
 
-_INSERT_RUN = "REPLACE INTO runs VALUES (?, ?,?,?,?,?,?, ?,?,?,?,?,?, ?,?,?,?,?,?)"
+_COLUMNS = (
+    *("n", "id", "trace_id", "parent_id", "kind", "name", "model", "answered", "provider"),
+    *("status", "started", "duration", "ttft", "prompt_tokens", "completion_tokens"),
+    *("cached_tokens", "reasoning_tokens", "audio_in", "audio_out", "user_id", "thread_id"),
+    "tariff",
+)
+_RUNS = f"runs ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+
+
+def write(db: Connection, rows: Sequence[RunRow | EventRow]) -> set[str]:
+    """Write rows, in the transaction that there is, and return the traces that they changed."""
+    touched = set()
+    index = Index(db)
+    numbers = numbers_of(db, (row.tariff for row in rows if isinstance(row, RunRow)))
+    for row in rows:
+        if isinstance(row, EventRow):
+            row.write(db)
+        elif row.write(db, numbers.get(row.tariff), index):
+            touched.add(row.trace_id)
+    index.write()
+    return touched
 
 
 def entries(items: Sequence[Item]) -> tuple[list[RunRow | EventRow], Mapping[str, int]]:
@@ -121,6 +143,8 @@ def _run_row(run: Run) -> RunRow:
         _count(usage.completion),
         _count(usage.cached),
         _count(usage.reasoning),
+        _count(usage.audio_in),
+        _count(usage.audio_out),
         _clean(run.user_id),
         _clean(run.thread_id),
     )
@@ -128,6 +152,7 @@ def _run_row(run: Run) -> RunRow:
         trace_id=clean(run.trace_id),
         ended=run.duration is not None,
         columns=columns,
+        tariff=cleaned(tariff_of(run)),
         body=encode(run),
         texts=_texts(run),
         tags=tuple(map(clean, run.tags)),
@@ -139,7 +164,7 @@ def _event_row(item: Feedback | UserEvent | Exchange) -> EventRow:
     return EventRow((type(item).__name__, item.at.timestamp(), *map(_clean, about), encode(item)))
 
 
-def _texts(run: Run) -> tuple[str, str, str]:
+def _texts(run: Run) -> Texts:
     """Return what a run is found by: its name and error, its prompt, its answer."""
     title = run.name
     if run.error is not None:

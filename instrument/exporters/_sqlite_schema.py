@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
+from ._sqlite_search import build
+from ._sqlite_tariffs import add_tariffs
+
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
@@ -21,6 +24,9 @@ APPLICATION_ID = 0x696E7374
 
 BUSY_SECONDS = 1.0
 """How long a statement waits for another process, in seconds."""
+
+PAGE_BYTES = 8192
+"""Size of a page of a new file, in bytes: a prompt of 2 KB would leave half of a smaller one empty."""
 
 WAL_BYTES = 4 * 1024 * 1024
 """Size to which the write-ahead log is cut back, in bytes."""
@@ -74,7 +80,9 @@ def _make_folder(folder: Path) -> None:
 
 def _prepare(db: Connection, path: Path) -> None:
     check(db, path)
-    db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts only before the first table
+    # Both count only before the first table.
+    db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
@@ -226,6 +234,25 @@ SEARCH = (
 )
 
 
+TARIFFS = (
+    # What calls are charged as (`cost.Tariff`): a few rows, whose prices are looked up on reading.
+    """
+    CREATE TABLE tariffs (
+        n INTEGER PRIMARY KEY,
+        provider TEXT NOT NULL,
+        model TEXT NOT NULL,
+        tier TEXT NOT NULL,
+        parts TEXT NOT NULL,
+        UNIQUE (provider, model, tier, parts)
+    )
+    """,
+    "ALTER TABLE runs ADD COLUMN audio_in INTEGER",
+    "ALTER TABLE runs ADD COLUMN audio_out INTEGER",
+    # NULL for what is no model call, or has not been answered.
+    "ALTER TABLE runs ADD COLUMN tariff INTEGER",
+)
+
+
 def _tables(db: Connection) -> None:
     for statement in TABLES:
         db.execute(statement)
@@ -250,4 +277,20 @@ def has_fts5(db: Connection) -> bool:
     return True
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_tables, _search)
+def _tariffs(db: Connection) -> None:
+    """Add what costs are worked out from, without which a page would read each call whole."""
+    for statement in TARIFFS:
+        db.execute(statement)
+    add_tariffs(db)
+
+
+def _other_search(db: Connection) -> None:
+    """Replace the index by one that finds words of every script, and is quicker to write."""
+    for trigger in ("texts_new", "texts_gone"):
+        db.execute(f"DROP TRIGGER IF EXISTS {trigger}")
+    db.execute("DROP TABLE IF EXISTS search")
+    if has_fts5(db):
+        build(db)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_tables, _search, _tariffs, _other_search)

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from itertools import chain
 from math import inf
 from pathlib import Path
 from time import time
@@ -20,8 +21,9 @@ from typing import TYPE_CHECKING, final
 from ..guard import notices
 from ..run import ConfigError, Item, Trace
 from ._base import Environment, Limits
-from ._sqlite_rows import entries
+from ._sqlite_rows import entries, write
 from ._sqlite_schema import Refused, connect, pragma, transaction
+from ._sqlite_search import Index
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -125,8 +127,7 @@ class SqliteExporter:
         db = self._connection()
         _prune(db, self._max_bytes, time() - self._max_age)
         with transaction(db):
-            touched = {row.trace_id for row in rows if row.write(db)}
-            _derive(db, touched - {None})
+            _derive(db, write(db, rows))
         return dropped
 
     def _connection(self) -> Connection:
@@ -168,8 +169,15 @@ class SqliteExporter:
         )
 
 
-_DERIVE = """
-REPLACE INTO traces
+def _derive(db: Connection, trace_ids: Iterable[str]) -> None:
+    """Work out the rows of `traces` whose runs have changed."""
+    (last,) = db.execute("SELECT coalesce(max(touched), 0) FROM traces").fetchone()
+    # Row by row: for an `INSERT ... SELECT`, SQLite writes down how to undo each of them.
+    rows = (db.execute(_DERIVED, {"id": each, "touched": last + 1}) for each in trace_ids)
+    db.executemany(_WRITE_TRACE, chain.from_iterable(rows))
+
+
+_DERIVED = """
 SELECT
     trace_id,
     (SELECT n FROM runs WHERE trace_id = :id ORDER BY parent_id IS NOT NULL, started, n LIMIT 1),
@@ -185,12 +193,13 @@ SELECT
     :touched
 FROM runs WHERE trace_id = :id
 """
-
-
-def _derive(db: Connection, trace_ids: Iterable[str | None]) -> None:
-    """Work out the rows of `traces` whose runs have changed."""
-    (last,) = db.execute("SELECT coalesce(max(touched), 0) FROM traces").fetchone()
-    db.executemany(_DERIVE, [{"id": each, "touched": last + 1} for each in trace_ids])
+_WRITE_TRACE = """
+INSERT INTO traces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
+    root = excluded.root, started = excluded.started, ended = excluded.ended,
+    runs = excluded.runs, errors = excluded.errors, open = excluded.open,
+    prompt_tokens = excluded.prompt_tokens, completion_tokens = excluded.completion_tokens,
+    user_id = excluded.user_id, thread_id = excluded.thread_id, touched = excluded.touched
+"""
 
 
 def _prune(db: Connection, max_bytes: int, oldest: float) -> None:
@@ -221,12 +230,17 @@ def _prune_some(db: Connection, before: float) -> None:
     """Delete up to `PRUNED_TRACES` traces that ended before then, and events as old as these."""
     gone = db.execute(_OLD_TRACES, (before, PRUNED_TRACES)).fetchall()
     ids = [(trace_id,) for trace_id, _ in gone]
+    index = Index(db)
+    for each in ids:
+        index.remove(_OF_TRACE, each)
+    index.write()
     db.executemany("DELETE FROM runs WHERE trace_id = ?", ids)
     db.executemany("DELETE FROM traces WHERE id = ?", ids)
     until = min(before, gone[-1][1]) if len(gone) == PRUNED_TRACES else before
     db.execute(_DELETE_EVENTS, (until, PRUNED_TRACES))
 
 
+_OF_TRACE = "x.n IN (SELECT n FROM runs WHERE trace_id = ?)"
 _OLD_TRACES = "SELECT id, ended FROM traces WHERE ended < ? ORDER BY ended LIMIT ?"
 _DELETE_EVENTS = (
     "DELETE FROM events WHERE n IN (SELECT n FROM events WHERE at < ? ORDER BY at LIMIT ?)"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .figures import TOKENS, at
-from .questions import Group, Shared
+from .bills import costs
+from .questions import Group, Shared, at
+from .sums import TOKENS
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -18,8 +20,9 @@ def groups(db: Connection, field: Shared, search: str, limit: int, offset: int) 
     names = [row[0] for row in db.execute(_NAMES.format(field), (like, limit, offset))]
     marks = ", ".join("?" * len(names))
     rows = db.execute(_SUMS.format(field, TOKENS, marks), names)
-    found = {value: (at(first), at(last), *sums) for value, first, last, *sums in rows}
-    return [Group(name, *found[name]) for name in names]
+    spent = costs(db, field, names)
+    found = {row[0]: Group(row[0], at(row[1]), at(row[2]), *row[3:]) for row in rows}
+    return [replace(found[name], cost=spent.get(name)) for name in names]
 
 
 _NAMES = r"""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..codec import decode
 from ..run import Answer, Run, Usage
-from .figures import at
+from .questions import at
 
 if TYPE_CHECKING:
     from sqlite3 import Connection

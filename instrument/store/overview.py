@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .figures import TOKENS, at, condition
-from .questions import Filters, Overview, Slot, Totals, percentile
+from .figures import condition
+from .questions import Filters, Overview, Slot, at
+from .sums import Sum, sums, whole
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -24,12 +23,11 @@ def overview(db: Connection, filters: Filters, slots: int) -> Overview:
     first, last = _range(db, filters)
     width = width_for(last - first, slots)
     term, values = condition(db, filters)
-    rows = db.execute(_SUMS.format(TOKENS, term), {**values, "width": width}).fetchall()
-    times = {number: _durations(joined) for number, joined, *_ in rows}
-    found = {number: _totals(sums, times[number]) for number, _, *sums in rows}
-    edges = range(int(first // width), int(last // width) + 1) if rows else ()
-    stretches = [Slot(at(number * width), found.get(number, Totals())) for number in edges]
-    return Overview(width, _sum(found.values(), times), stretches)
+    number = f"cast(r.started / {width} AS INTEGER)"
+    found = sums(db, number, term, values, firsts=False)
+    edges = range(int(first // width), int(last // width) + 1) if found else ()
+    stretches = [Slot(at(each * width), found.get(each, Sum()).totals()) for each in edges]
+    return Overview(width, whole(found.values()), stretches)
 
 
 def width_for(seconds: float, slots: int) -> int:
@@ -46,34 +44,3 @@ def _range(db: Connection, filters: Filters) -> tuple[float, float]:
     if filters.until is not None:
         last = min(last, filters.until.timestamp())
     return first, max(first, last)
-
-
-def _durations(joined: str | None) -> list[float]:
-    """Read the durations of the model calls of one stretch, and sort them."""
-    return sorted(map(float, joined.split(","))) if joined else []
-
-
-def _totals(sums: Sequence[Any], durations: Sequence[float]) -> Totals:
-    named = dict(zip(_NAMES, sums, strict=True))
-    return Totals(**named, p50=percentile(durations, 0.5), p95=percentile(durations, 0.95))
-
-
-def _sum(parts: Iterable[Totals], times: Mapping[int, Sequence[float]]) -> Totals:
-    each = list(parts)
-    columns = ([getattr(part, name) for part in each] for name in _NAMES)
-    known = ([value for value in column if value is not None] for column in columns)
-    sums = dict(zip(_NAMES, (sum(column) if column else None for column in known), strict=True))
-    counts = {name: sums[name] or 0 for name in _COUNTS}
-    durations = sorted(chain.from_iterable(times.values()))
-    return _totals(list({**sums, **counts}.values()), durations)
-
-
-_COUNTS = ("runs", "calls", "errors", "open")
-_NAMES = (*_COUNTS, "prompt_tokens", "completion_tokens")
-# The durations come as one text for each stretch: a second pass would cost half as much again.
-_SUMS = """
-SELECT cast(r.started / :width AS INTEGER),
-    group_concat(CASE WHEN r.model IS NOT NULL THEN r.duration END),
-    count(*), count(r.model), sum(r.status = 'error'), sum(r.status = 'open'), {}
-FROM runs r WHERE {} GROUP BY 1
-"""

@@ -6,9 +6,11 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Literal, TypeAlias, final
 
+from ..cost import Cost
+from ..exporters._sqlite_search import indexable
 from ..snapshot import clean
 from ..tree import Status
 
@@ -29,7 +31,8 @@ class Filters:
 
     Attributes:
         search: Words that its name, error, prompt or answer holds; "in quotes" for words that
-            follow each other. The last word may be the beginning of one.
+            follow each other. The last word may be the beginning of one, from three letters on.
+            In scripts without spaces between words, any part of a text is found.
         model: The model that was asked for.
         since: It began at this time or later.
         until: It began before this time.
@@ -64,6 +67,7 @@ class Summary:
         prompt: The first words.
         error: Type and message of the root's error, the first words.
         models: The models that it called.
+        cost: What its calls cost; None when there are no prices.
     """
 
     id: str
@@ -85,6 +89,7 @@ class Summary:
     error: str = ""
     models: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    cost: Cost | None = None
 
 
 @final
@@ -98,6 +103,7 @@ class Totals:
         prompt_tokens: None when no provider sent a count; likewise *completion_tokens*.
         p50: Seconds in which half of the calls had ended.
         ttft_p50: Seconds in which half of the streams had their first token.
+        cost: What the calls cost; None when there are no prices.
     """
 
     runs: int = 0
@@ -110,6 +116,7 @@ class Totals:
     p95: float | None = None
     ttft_p50: float | None = None
     ttft_p95: float | None = None
+    cost: Cost | None = None
 
 
 @final
@@ -169,6 +176,7 @@ class Group:
     Attributes:
         traces: How many of its runs are roots.
         prompt_tokens: None when no provider sent a count; likewise *completion_tokens*.
+        cost: What its calls cost; None when there are no prices.
     """
 
     value: str
@@ -180,6 +188,7 @@ class Group:
     open: int
     prompt_tokens: int | None
     completion_tokens: int | None
+    cost: Cost | None = None
 
 
 @final
@@ -191,6 +200,11 @@ class Session:
     ended_at: datetime
     runs: int
     events: int
+
+
+def at(seconds: float) -> datetime:
+    """Read a time of the store, in seconds since the epoch, as UTC."""
+    return datetime.fromtimestamp(seconds, timezone.utc)
 
 
 def percentile(ordered: Sequence[float], share: float) -> float | None:
@@ -232,31 +246,45 @@ def where(filters: Filters, *, indexed: bool) -> Condition:
     return " AND ".join(terms), values
 
 
+def is_scanned(filters: Filters, *, indexed: bool) -> bool:
+    """Say whether a search is for what the index does not hold: nothing but signs."""
+    text = (filters.search or "").strip()
+    return bool(text) and (not indexed or match(clean(text)) is None)
+
+
 def _search(text: str, indexed: bool) -> tuple[str, str]:
-    """Look words up in the index; where there is none for them, look through the texts."""
+    """Look words up in the index; where there is none for them, look through the newest texts."""
     words = match(text) if indexed else None
     if words is not None:
         return INDEXED, words
     escaped = re.sub(r"([\\%_])", r"\\\1", text.strip())
-    return _LIKE, f"%{escaped}%"
+    return f"{_NEWEST} AND {_LIKE}", f"%{escaped}%"
 
+
+SCANNED_RUNS = 5_000
+"""How many of the newest runs are looked through for what the index does not hold."""
 
 INDEXED = "r.n IN (SELECT rowid FROM search WHERE search MATCH :search)"
-_LIKE = r"""EXISTS (SELECT 1 FROM texts x WHERE x.n = r.n AND (
-    x.title LIKE :search ESCAPE '\' OR x.prompt LIKE :search ESCAPE '\'
-    OR x.answer LIKE :search ESCAPE '\'
-))"""
+_NEWEST = f"r.n > (SELECT max(n) FROM runs) - {SCANNED_RUNS}"  # noqa: S608 - the text is ours
+_LIKE = r"""EXISTS (
+    SELECT 1 FROM texts x WHERE x.n = r.n AND (
+        x.title LIKE :search ESCAPE '\' OR x.prompt LIKE :search ESCAPE '\'
+        OR x.answer LIKE :search ESCAPE '\'
+    )
+)"""
 
-_UNSPACED = "\u0e00"
-"""From here on (Thai, CJK, emoji) there are scripts without spaces, which the index cannot cut."""
+LEAST_BEGINNING = 3
+"""Letters of the beginning of a word by which it is found: nearly every run has one with fewer."""
 
 
 def match(text: str) -> str | None:
     """Write what a person typed as a question to the index; None when that cannot answer it."""
-    if any(char >= _UNSPACED or char == "\x00" for char in text):
+    if "\x00" in text:
         return None
     parts = (quoted or word for quoted, word in re.findall(r'"([^"]*)"|([^\s"]+)', text))
-    words = [f'"{part}"' for part in parts if any(char.isalnum() for char in part)]
+    words = [part for part in map(indexable, parts) if any(char.isalnum() for char in part)]
     if not words:
         return None
-    return " ".join(words) + ("" if text.rstrip().endswith('"') else "*")
+    quoted = text.rstrip().endswith('"')
+    beginning = not quoted and len(words[-1].split()[-1]) >= LEAST_BEGINNING
+    return " ".join(f'"{word}"' for word in words) + ("*" if beginning else "")

@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from ..codec import Storable, decode
+from ..cost import Cost
 from ..exporters._sqlite_schema import BUSY_SECONDS, MIGRATIONS, Refused, check, connect, pragma
 from ..run import Feedback, Run
 from ..tree import Tree, grow
 from . import figures
+from .bills import costs
 from .groups import groups
 from .outline import outline
 from .overview import overview
 from .questions import (
     EVERYTHING,
     INDEXED,
+    SCANNED_RUNS,
     Bucket,
     Field,
     Filters,
@@ -36,6 +39,8 @@ from .questions import (
     Summary,
     Totals,
     Value,
+    at,
+    is_scanned,
 )
 
 if TYPE_CHECKING:
@@ -83,7 +88,8 @@ class Store:
         with self._opened() as db:
             ids = _ids(db, filters, limit, offset)
             rows = db.execute(_SUMMARIES.format(_marks(ids)), ids)
-            found = {each.id: each for each in map(_summary, rows)}
+            spent = costs(db, "trace_id", ids)
+            found = {each.id: each for each in (_summary(row, spent) for row in rows)}
         return [found[each] for each in ids]
 
     def trace(self, trace_id: str) -> Tree | None:
@@ -113,6 +119,11 @@ class Store:
             said = [decode(data) for _, data in db.execute(_FEEDBACK.format("?"), found[1:])]
             runs = outline(db, found[1], limit)
         return grow(runs, [each for each in said if isinstance(each, Feedback)])
+
+    def cost(self, trace_id: str) -> Cost | None:
+        """Say what the calls of one trace cost; None when there are no prices."""
+        with self._opened() as db:
+            return costs(db, "trace_id", [trace_id]).get(trace_id)
 
     def run(self, run_id: str) -> Run | None:
         """
@@ -180,6 +191,11 @@ class Store:
             if filters != EVERYTHING:
                 query = f"SELECT count(DISTINCT r.trace_id) FROM runs r WHERE {term}"  # noqa: S608 - ours
             return int(db.execute(query, values).fetchone()[0])
+
+    def scanned(self, filters: Filters) -> int | None:
+        """Say how many of the newest runs a search looks through; None for all of them."""
+        with self._opened() as db:
+            return SCANNED_RUNS if is_scanned(filters, indexed=figures.has_index(db)) else None
 
     def totals(self, filters: Filters = EVERYTHING) -> Totals:
         """Add such runs up."""
@@ -329,16 +345,17 @@ def _resolve(db: Connection, query: str, beginning: str) -> tuple[int, str] | No
     return (found[0][0], found[0][1]) if found else None
 
 
-def _summary(row: Sequence[Any]) -> Summary:
+def _summary(row: Sequence[Any], spent: Mapping[str, Cost]) -> Summary:
     tags, models, title, started, ended, *columns = row
     values: dict[str, Any] = dict(zip(_COLUMNS, columns, strict=True))
     return Summary(
         **values,
-        started_at=figures.at(started),
+        started_at=at(started),
         duration=max(0.0, ended - started),
         error=title[len(values["name"]) + 1 :],
         models=_parts(models),
         tags=_parts(tags),
+        cost=spent.get(values["id"]),
     )
 
 

@@ -16,11 +16,13 @@ from typing import Any
 
 import pytest
 
+from instrument.codec import encode
 from instrument.exporters import _sqlite_schema, sqlite
 from instrument.exporters._base import LocalExporter
 from instrument.exporters.sqlite import SqliteExporter, from_env, store_path
 from instrument.guard import guard, notices
 from instrument.run import (
+    Answer,
     ConfigError,
     Error,
     Exchange,
@@ -282,7 +284,9 @@ def test_killed_in_the_middle(path):
     writer = process(WRITER, path, "a", 1_000_000, 0.0)
     written = [int(writer.stdout.readline()) for _ in range(20)][-1]
     writer.send_signal(signal.SIGKILL)
-    written = max([written, *map(int, writer.communicate()[0].split())])
+    # `communicate` would pass over the lines that came along with the last one and wait in a buffer.
+    written = max([written, *map(int, writer.stdout)])
+    writer.communicate()
     exporter = SqliteExporter(path)
     exporter.write([a_run()])
     exporter.close()
@@ -510,9 +514,10 @@ def test_a_full_disk(path):
     assert {run.id for run in Store(path).runs()} == {"before", "after"}
 
 
-def test_from_an_older_version(path):
+@pytest.mark.parametrize("version", [1, 2])
+def test_from_an_older_version(path, version):
     """A store of an older version is brought up to date, with all that is in it, by a write."""
-    older(path)
+    older(path, version)
     exporter = SqliteExporter(path)
     exporter.write([a_run("new")])
     exporter.close()
@@ -522,24 +527,35 @@ def test_from_an_older_version(path):
     assert [tree.id for tree in found] == ["old"]
 
 
-def test_reading_an_older_version(path):
-    """A store of an older version is brought up to date by a reader as well."""
-    older(path)
+@pytest.mark.parametrize("version", [1, 2])
+def test_reading_an_older_version(path, version):
+    """A store of an older version is brought up to date by a reader as well, what was paid too."""
+    older(path, version)
 
     assert [tree.id for tree in Store(path).newest(9, Filters(search="capital"))] == ["old"]
+    assert rows(
+        path, "SELECT r.audio_in, t.provider FROM runs r JOIN tariffs t ON t.n = r.tariff"
+    ) == [(3, "openai")]
 
 
-def older(path: Path) -> None:
-    """Make a store as the first version made it: without the index for search."""
+def older(path: Path, version: int) -> None:
+    """Make a store as an older version made it: without an index for search, without tariffs."""
     path.parent.mkdir()
     db = sqlite3.connect(path, isolation_level=None)
-    for statement in _sqlite_schema.TABLES:
-        db.execute(statement)
+    for migrate in _sqlite_schema.MIGRATIONS[:version]:
+        migrate(db)
     db.execute(f"PRAGMA application_id = {_sqlite_schema.APPLICATION_ID}")
-    db.execute("PRAGMA user_version = 1")
-    run = a_run("old", input=Snapshot(b'"the capital of France"'))
-    (row,), _ = sqlite.entries([run])
-    row.write(db)
+    db.execute(f"PRAGMA user_version = {version}")
+    run = a_run(
+        "old",
+        usage=Usage(prompt=5, completion=1, audio_in=3),
+        answer=Answer(provider="openai", model="gpt-4o"),
+    )
+    columns = "n, id, trace_id, kind, name, model, status, started, duration"
+    values = (1, "old", "old", "llm", "gpt-4o", "gpt-4o", "ok", NOW.timestamp(), 1.0)
+    db.execute(f"INSERT INTO runs ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+    db.execute("INSERT INTO bodies VALUES (1, ?)", (encode(run),))
+    db.execute("INSERT INTO texts VALUES (1, 'gpt-4o', 'the capital of France', '')")
     sqlite._derive(db, ["old"])
     db.close()
 

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate, repeat
-from typing import final
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import TypeAlias, final
 
 from ..guard import notices
-from . import segment
 from .bounds import SpoolOptions
 from .folder import Folder, NoLocksError
 from .held import Held, Place
+from .segment import Framed
 
 CHUNK_ITEMS = 64
 """Items that are written at once: few enough that the memory for them is used again and again."""
 
 
-@final
-class Chunk:
-    """Framed items that are written at once, and how many there are for which destinations."""
-
-    def __init__(self) -> None:
-        self.pieces: list[bytes] = []
-        self.sizes: list[int] = []
-        self.size = 0
-        self.tally: Counter[tuple[str, ...]] = Counter()
-
-    def add(self, names: tuple[str, ...], head: bytes, body: bytes) -> None:
-        """Add an item."""
-        self.pieces += (head, body)
-        self.sizes.append(len(head) + len(body))
-        self.size += self.sizes[-1]
-        self.tally[names] += 1
+Addressed: TypeAlias = "tuple[tuple[str, ...], Framed | None]"
+"""An item in its frame with the names of its destinations; None where it cannot be written."""
 
 
 @final
@@ -72,55 +58,56 @@ class Appender:
         self._current: Held | None = None
         self._next_try = float("-inf")
 
-    def append(self, batch: Iterable[tuple[tuple[str, ...], bytes | None]]) -> list[Place | None]:
+    def append(self, batch: Sequence[Addressed]) -> list[Place | None]:
         """
         Write items with the names of their destinations, and give where each lies.
 
         None stands for an item that could not be written, and lies in memory only.
         """
         places: list[Place | None] = []
-        chunk = Chunk()
-        for names, body in batch:
-            head = b"" if body is None else segment.item_head(names, body)
-            size = len(head) + len(body or b"")
-            if chunk.sizes and (
-                len(chunk.sizes) >= CHUNK_ITEMS or chunk.size + size > self._room()
-            ):
-                places += self._write(chunk)
-                chunk = Chunk()
-            if body is not None:
-                chunk.add(names, head, body)
-                continue
-            places += [*self._write(chunk), None]
-            chunk = Chunk()
-            self.counts["unspooled"] += 1
-        places += self._write(chunk)
+        for first in range(0, len(batch), CHUNK_ITEMS):
+            places += self._append(batch[first : first + CHUNK_ITEMS])
         return places
+
+    def _append(self, batch: Sequence[Addressed]) -> Sequence[Place | None]:
+        """Write items at once if the file takes them all, else in halves."""
+        frames = [frame for _, frame in batch if frame is not None]
+        sizes = [size for _, size in frames]
+        if len(frames) == len(batch) and (len(batch) == 1 or sum(sizes) <= self._room()):
+            return self._write(frames, sizes, Counter([names for names, _ in batch]))
+        if len(batch) == 1:
+            self.counts["unspooled"] += 1
+            return [None]
+        middle = len(batch) // 2
+        return [*self._append(batch[:middle]), *self._append(batch[middle:])]
 
     def _room(self) -> int:
         """Say how many bytes the file that is written to still takes."""
         file = self._current
         return self._segment_bytes - (0 if file is None or not file.is_alive else file.size)
 
-    def _write(self, chunk: Chunk) -> Sequence[Place | None]:
-        fits = 0 < chunk.size <= self._options.max_bytes // 4
-        file = self._written(chunk) if fits else None
-        count = len(chunk.sizes)
+    def _write(
+        self, frames: Sequence[Framed], sizes: Sequence[int], tally: Counter[tuple[str, ...]]
+    ) -> Sequence[Place | None]:
+        size = sum(sizes)
+        fits = size <= self._options.max_bytes // 4
+        file = self._written(frames, size) if fits else None
         if file is None:
-            self.counts["unspooled"] += count
-            return [None] * count
-        for names, of_them in chunk.tally.items():
-            file.in_memory.update(dict.fromkeys(names, of_them))
-        self.counts["written"] += count
-        offsets = accumulate(chunk.sizes[:-1], initial=file.size - chunk.size)
-        return list(zip(repeat(file), offsets, strict=False))
+            self.counts["unspooled"] += len(frames)
+            return [None] * len(frames)
+        for names, count in tally.items():
+            for name in names:
+                file.in_memory[name] += count
+        self.counts["written"] += len(frames)
+        return [(file, offset) for offset in accumulate(sizes[:-1], initial=file.size - size)]
 
-    def _written(self, chunk: Chunk) -> Held | None:
+    def _written(self, frames: Sequence[Framed], size: int) -> Held | None:
         """Write to a file that has room, else to a new one; give it, or None."""
         if self.is_off or self._clock() < self._next_try:
             return None
-        while (file := self._usable(chunk.size)) is not None:
-            if file.append(chunk.pieces, chunk.size):
+        pieces = [piece for frame, _ in frames for piece in frame]
+        while (file := self._usable(size)) is not None:
+            if file.append(pieces, size):
                 self.works = True
                 return file
             self._current = None

@@ -11,17 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, final
 
-from .. import codec
 from ..guard import guard
 from ..run import Item
 from .bounds import MIB, SpoolOptions
 from .held import Place
 from .lane import Lane
-from .packed import packed
+from .packed import packed, unpacked
+from .segment import Framed, framed
 from .spool import ADOPTED, Spool
 
 ITEMS_PER_TURN = 256
 """Items that are read back for a lane before the others are looked after again."""
+
+Prepared: TypeAlias = "tuple[Item, tuple[str, ...], Framed | None]"
+"""An item, the lanes that want it, and the frame that is to lie on disk, if that can be."""
 
 Written: TypeAlias = "tuple[Item, tuple[str, ...], Place | None]"
 """An item, the lanes that want it, and where it lies on disk."""
@@ -41,29 +44,35 @@ class Backlog:
     ) -> None:
         self.next_write = clock()
         self._lanes = {lane.name: lane for lane in lanes}
+        self._each = tuple(self._lanes.items())
+        self._guards = {name: guard(f"offer an item to {name}") for name in self._lanes}
         self._spool = Spool(options, self._lanes, self._book, clock=clock)
         self._window = options.window
         self._clock = clock
 
-    def write(self, items: Sequence[Item]) -> list[Written]:
+    def prepare(self, item: Item) -> Prepared:
+        """Find out which lanes want an item, and write it down for them, while it is at hand."""
+        names = tuple([name for name, lane in self._each if lane.wants(item)])
+        body = packed(item) if names else None
+        return item, names, None if body is None else framed(names, body)
+
+    def write(self, prepared: Sequence[Prepared]) -> list[Written]:
         """Write items for all lanes that want them; those that none wants are left out."""
-        asked = [(item, self._wanted_by(item)) for item in items]
-        wanted = [(item, names) for item, names in asked if names]
+        wanted = [each for each in prepared if each[1]]
         places: Sequence[Place | None] = [None] * len(wanted)
         with guard("write to the spool"):
-            places = self._spool.append((names, packed(item)) for item, names in wanted)
+            places = self._spool.append([each[1:] for each in wanted])
         self.next_write = self._clock() + self._window
-        return [(*each, place) for each, place in zip(wanted, places, strict=True)]
-
-    def _wanted_by(self, item: Item) -> tuple[str, ...]:
-        return tuple([name for name, lane in self._lanes.items() if lane.wants(item)])
+        return [
+            (item, names, place) for (item, names, _), place in zip(wanted, places, strict=True)
+        ]
 
     def deal(self, written: Sequence[Written]) -> None:
         """Give items to the lanes that want them."""
         now = self._clock()
         for item, names, place in written:
             for name in names:
-                with guard(f"offer an item to {name}"):
+                with self._guards[name]:
                     self._lanes[name].put(item, now, () if place is None else (place,))
 
     def tend(self, now: float) -> list[Lane]:
@@ -93,7 +102,7 @@ class Backlog:
         for place, body in self._spool.take(name, room, MIB) if room else ():
             item: Item | None = None
             with guard("read an item from the spool"):
-                item = codec.decode(body)
+                item = unpacked(body)
             lane.ledger.adopt(-1)
             if item is None:
                 lane.ledger.refuse("spool_corrupt")

@@ -108,7 +108,7 @@ class SpoolOptions:
     max_age: float = 7 * 24 * 3600.0
     window: float = 0.05
     sync_interval: float = 0.5
-    segment_bytes: int = MIB
+    segment_bytes: int = 4 * MIB
     segment_age: float = 5.0
     young_files: int = 16
     adopt_bytes: int = 8 * MIB

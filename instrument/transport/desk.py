@@ -33,7 +33,7 @@ from .steps import Failure, Send
 Process: TypeAlias = Callable[[Item], "Item | None"]
 """Called with each item before any destination; returns what may leave, None for nothing."""
 
-RECORDS_PER_TURN = 256
+RECORDS_PER_TURN = 512
 """Records that are read before the lanes are looked after again."""
 
 GRACE_SECONDS = 0.5

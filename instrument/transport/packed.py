@@ -1,86 +1,135 @@
 """
-Items as they lie in the spool: what `codec.decode` reads, written in half of `codec.encode`'s time.
+Items as they lie in the spool: a run in a third of the time that `codec.encode` takes.
 
-The fields stand here by name, because to read them one by one from a list of names costs more than
-all the rest; a test sees to it that none is missing. What is absent is null here.
+A run is one line of JSON, its fields by their place and not by name, and after it the bytes of its
+texts as they are: they are most of it, and JSON already. All else, and a run that this cannot hold,
+is written as `codec` does it. A test sees to it that no field is missing.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import orjson
 
 from .. import codec
 from ..guard import guard
-from ..run import Answer, Item, Run, Trace, Usage
+from ..run import Answer, Attempt, Error, Item, Run, Snapshot, Trace, Usage
+from .segment import MAGIC, Pieces
+
+LAYOUT = 1
+"""Number of the order of fields below; another order is another number."""
+
+RUN = (
+    *("id", "trace_id", "parent_id", "kind", "name", "started_at", "duration", "partial"),
+    *("user_id", "user_props", "thread_id", "tags", "metadata"),
+)
+PARTS = ("usage", "answer", "error")
+TEXTS = ("input", "output", "params", "logprobs")
+"""`logprobs` is a field of the answer."""
+
+USAGE = ("prompt", "completion", "total", "cached", "reasoning", "audio_in", "audio_out")
+ERROR = ("message", "type", "stack", "status")
+ANSWER = (
+    *("provider", "model", "finish_reasons", "response_id", "request_id", "system_fingerprint"),
+    *("service_tier", "stream", "time_to_first_token", "processing_ms", "rate_limits"),
+)
+ATTEMPT = ("offset", "status")
+
+STRANGE = MAGIC[:1]
+"""A byte that UTF-8 never has, and with which every frame begins."""
+
+_GETTERS = {
+    (False, False): attrgetter(*RUN),
+    (True, False): attrgetter(*RUN, *(f"usage.{name}" for name in USAGE)),
+    (False, True): attrgetter(*RUN, *(f"answer.{name}" for name in ANSWER)),
+    (True, True): attrgetter(
+        *RUN, *(f"usage.{name}" for name in USAGE), *(f"answer.{name}" for name in ANSWER)
+    ),
+}
+"""How the fields are read of a run with or without usage, and with or without an answer."""
+
+_attempt, _error = attrgetter(*ATTEMPT), attrgetter(*ERROR)
 
 
-def packed(item: Item) -> bytes | None:
+def packed(item: Item) -> Pieces | None:
     """Write an item down; None when that cannot be done, and for a whole tree."""
-    if isinstance(item, Trace):
+    if isinstance(item, Run):
+        try:
+            return _packed(item)
+        except (TypeError, ValueError, AttributeError, RecursionError):
+            pass  # the codec knows what to put in the place of what JSON cannot hold
+    elif isinstance(item, Trace):
         return None
     with guard("write an item down"):
-        if isinstance(item, Run):
-            try:
-                return orjson.dumps(_run(item))
-            except (TypeError, ValueError, RecursionError):
-                pass  # JSON cannot hold it as it is: the codec knows what to put in its place
-        return codec.encode(item)
+        return (codec.encode(item),)
     return None
 
 
-def _run(run: Run) -> dict[str, Any]:
-    return {
-        "type": "run",
-        "id": run.id,
-        "trace_id": run.trace_id,
-        "parent_id": run.parent_id,
-        "kind": run.kind,
-        "name": run.name,
-        "started_at": run.started_at,
-        "duration": run.duration,
-        "input": None if run.input is None else str(run.input, "utf-8"),
-        "output": None if run.output is None else str(run.output, "utf-8"),
-        "error": None if run.error is None else asdict(run.error),
-        "partial": run.partial,
-        "usage": None if run.usage is None else _usage(run.usage),
-        "params": None if run.params is None else str(run.params, "utf-8"),
-        "answer": None if run.answer is None else _answer(run.answer),
-        "user_id": run.user_id,
-        "user_props": run.user_props,
-        "thread_id": run.thread_id,
-        "tags": run.tags,
-        "metadata": run.metadata,
-    }
+def _packed(run: Run) -> Pieces:
+    usage, answer, error = run.usage, run.answer, run.error
+    attempts: list[Any] | None = None
+    texts: tuple[Snapshot | None, ...] = (run.input, run.output, run.params)
+    if answer is not None:
+        attempts = [_attempt(each) for each in answer.attempts]
+        texts += (answer.logprobs,)
+    head = (
+        LAYOUT,
+        usage is not None,
+        attempts,
+        None if error is None else _error(error),
+        [None if text is None else len(text) for text in texts],
+        _GETTERS[usage is not None, answer is not None](run),
+    )
+    pieces = [orjson.dumps(head, option=orjson.OPT_APPEND_NEWLINE)]
+    for text in texts:
+        if text:
+            if text.find(STRANGE) >= 0:  # where a frame begins must be found after damage
+                raise ValueError("this is no UTF-8")
+            pieces.append(text)
+    return tuple(pieces)
 
 
-def _usage(usage: Usage) -> dict[str, int | None]:
-    return {
-        "prompt": usage.prompt,
-        "completion": usage.completion,
-        "total": usage.total,
-        "cached": usage.cached,
-        "reasoning": usage.reasoning,
-        "audio_in": usage.audio_in,
-        "audio_out": usage.audio_out,
-    }
+def unpacked(data: bytes) -> codec.Storable:
+    """
+    Read what `packed` wrote.
+
+    Raises:
+        ValueError: It is nothing that `packed` wrote.
+    """
+    if not data.startswith(b"["):
+        return codec.decode(data)
+    head, _, texts = data.partition(b"\n")
+    try:
+        return _unpacked(orjson.loads(head), texts)
+    except (KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise ValueError(f"this is no run: {type(error).__name__}") from error
 
 
-def _answer(answer: Answer) -> dict[str, Any]:
-    return {
-        "provider": answer.provider,
-        "model": answer.model,
-        "finish_reasons": answer.finish_reasons,
-        "stream": answer.stream,
-        "response_id": answer.response_id,
-        "request_id": answer.request_id,
-        "system_fingerprint": answer.system_fingerprint,
-        "service_tier": answer.service_tier,
-        "time_to_first_token": answer.time_to_first_token,
-        "processing_ms": answer.processing_ms,
-        "rate_limits": answer.rate_limits,
-        "attempts": [{"offset": each.offset, "status": each.status} for each in answer.attempts],
-        "logprobs": None if answer.logprobs is None else str(answer.logprobs, "utf-8"),
-    }
+def _unpacked(head: list[Any], texts: bytes) -> Run:
+    layout, has_usage, attempts, error, sizes, row = head
+    if layout != LAYOUT:
+        raise ValueError(f"this is a run of layout {layout!r}")
+    values = iter(row)
+    fields = {name: next(values) for name in RUN}
+    fields["started_at"] = datetime.fromisoformat(fields["started_at"])
+    fields["tags"] = tuple(fields["tags"])
+    usage = Usage(**{name: next(values) for name in USAGE}) if has_usage else None
+    known = {} if attempts is None else {name: next(values) for name in ANSWER}
+    parts = {name: known if name == "logprobs" else fields for name in TEXTS}
+    for name, size in zip(TEXTS, sizes, strict=False):
+        parts[name][name] = None if size is None else Snapshot(texts[:size])
+        texts = texts[size or 0 :]
+    return Run(
+        **fields,
+        usage=usage,
+        answer=None if attempts is None else _answer(known, attempts),
+        error=None if error is None else Error(*error),
+    )
+
+
+def _answer(known: dict[str, Any], attempts: list[Any]) -> Answer:
+    known["finish_reasons"] = tuple(known["finish_reasons"])
+    return Answer(**known, attempts=tuple(Attempt(*each) for each in attempts))

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias, final
 
 from ..guard import notices
-from .appender import Appender
+from .appender import Addressed, Appender
 from .bounds import SpoolOptions
 from .folder import Folder, Listed, Lock, try_lock
 from .held import Held, Place
@@ -77,7 +77,7 @@ class Spool:
 
     # What comes in
 
-    def append(self, batch: Iterable[tuple[tuple[str, ...], bytes | None]]) -> list[Place | None]:
+    def append(self, batch: Sequence[Addressed]) -> list[Place | None]:
         """
         Write items with the names of their destinations, and give where each lies.
 

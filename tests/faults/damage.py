@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from instrument.guard import notices
 from instrument.transport import SpoolOptions
-from instrument.transport.segment import ITEM, Frame, parts
+from instrument.transport.segment import ITEM, Frame, framed, parts
 from instrument.transport.spool import Spool
 
 Hit = tuple[bytes, int, int]
@@ -77,7 +77,7 @@ def written(folder: str, chance: random.Random) -> set[bytes]:
         for number in range(chance.randint(1, 40))
     ]
     spool = Spool(SpoolOptions(path=folder, sync="none"), ["a"], lambda *_: None)
-    spool.append([(("a",), body) for body in bodies])
+    spool.append([(("a",), framed(("a",), (body,))) for body in bodies])
     spool.forget()
     return set(bodies)
 

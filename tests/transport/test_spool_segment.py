@@ -11,7 +11,7 @@ from instrument.transport.segment import (
     VERSION,
     Frame,
     body_of,
-    item_head,
+    framed,
     parts,
     read,
     settled_frame,
@@ -22,7 +22,10 @@ BODIES = st.lists(st.text(min_size=1, max_size=40).map(str.encode), min_size=1, 
 
 def item_frame(names: tuple[str, ...], body: bytes) -> bytes:
     """Write one item."""
-    return item_head(names, body) + body
+    pieces, size = framed(names, (body[:3], body[3:]))
+    frame = b"".join(pieces)
+    assert size == len(frame)
+    return frame
 
 
 def written(bodies: list[bytes]) -> tuple[bytes, list[int]]:

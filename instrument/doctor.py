@@ -11,25 +11,23 @@ import importlib
 import platform
 import sys
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Literal, TypeAlias, final
 
 from . import config, destinations
-from .backfill import Stored, counted
+from . import probe as probes
+from .backfill import counted
 from .destinations import Destination
-from .exporters._base import Encoded, Environment, HttpExporter, Request, Response, Verdict
+from .exporters._base import Environment, HttpExporter
 from .exporters.sqlite import store_path
 from .integrations.openai._tap import MODULE
-from .run import ConfigError, Item, Run
-from .snapshot import snapshot
+from .run import ConfigError
 from .store import Filters, Store, StoreError
 from .testing import FakeOpenAI, capture
-from .transport import Bounds, Transport
 
 State: TypeAlias = Literal["ok", "note", "problem"]
 Sections: TypeAlias = "dict[str, list[Finding]]"
@@ -46,18 +44,11 @@ METHODS = ("request", "_build_request", "_should_retry", "_process_response")
 CLIENTS = ("SyncAPIClient", "AsyncAPIClient")
 HOOKS = "langchain_core.tracers.context"
 
-PROBE = "instrument doctor"
-"""Name of the run that a backend is sent, and its user."""
+FILES: Mapping[str, str] = {"sqlite": "INSTRUMENT_STORE", "jsonl": "INSTRUMENT_JSONL"}
+"""The variables that name the file of a destination."""
 
 PROBE_SECONDS = 10.0
 """How long a backend's answer is waited for."""
-
-ANSWER_CHARS = 200
-"""How much of a backend's answer is shown."""
-
-_KEY, _ADDRESS = "the key is refused: check {}", "nothing is at this address: check the URL"
-REMEDIES: Mapping[int, str] = {401: _KEY, 402: _KEY, 403: _KEY, 404: _ADDRESS, 405: _ADDRESS}
-"""What to do after an answer; `{}` is the name of the key's variable."""
 
 
 @final
@@ -92,12 +83,13 @@ def examine(
     places, found["destinations"] = chosen(env)
     ledger: list[Finding] = []
     for place in places:
-        found["destinations"] += settings_of(place)
+        found["destinations"].append(settings_of(place))
         if probe and isinstance(place.exporter, HttpExporter):
             doing(f"asking {place.name}")
-            answered, counts = probed(place, place.exporter, seconds)
-            found["destinations"].append(answered)
-            ledger.append(counts)
+            answered = probe_of(place, place.exporter, seconds)
+            found["destinations"].append(answered[0])
+            ledger.append(answered[1])
+        found["destinations"] += blocked(place)
     found["ledger"] = ledger
     found["store"] = list(store_findings(store_path(env)))
     found["spool"] = list(spool_findings(env))
@@ -110,8 +102,8 @@ def is_well(sections: Sections) -> bool:
 
 
 def versions() -> Iterator[Finding]:
-    """Name what is installed."""
-    yield Finding("ok", "python", platform.python_version())
+    """Name what is installed, and for which Python."""
+    yield Finding("ok", "python", f"{platform.python_version()}, {sys.executable}")
     own = installed("llm-instrument")
     yield Finding("ok", "llm-instrument", own or "run from a checkout")
     for name in NEEDED:
@@ -136,7 +128,8 @@ def switched(env: Environment) -> Iterator[Finding]:
     if config.disabled(env):
         yield Finding("problem", "INSTRUMENT_DISABLED", "is set, so nothing is traced: unset it")
     if not any(map(installed, ("openai", "langchain-core"))):
-        yield Finding("problem", "SDKs", "neither openai nor langchain-core is installed here")
+        text = "neither openai nor langchain-core is installed here: is it another Python that has them?"
+        yield Finding("problem", "SDKs", text)
 
 
 def openai_findings(load: Load = importlib.import_module) -> Iterator[Finding]:
@@ -236,99 +229,41 @@ def place_of(name: str, env: Environment) -> Destination | Finding:
         return Finding("problem", name, str(error))
 
 
-def settings_of(place: Destination) -> list[Finding]:
+def settings_of(place: Destination) -> Finding:
     """Write the settings of a destination, keys masked."""
     said = ", ".join(f"{name}={value}" for name, value in place.shown.items())
-    return [Finding("ok", place.name, said or "no settings: the defaults")]
+    return Finding("ok", place.name, said or "no settings: the defaults")
 
 
-@final
-class Listener:
-    """An exporter that keeps what was asked and answered last, and is otherwise another one."""
-
-    def __init__(self, exporter: HttpExporter) -> None:
-        self.name = exporter.name
-        self.limits = exporter.limits
-        self.whole_traces = exporter.whole_traces
-        self.request: Request | None = None
-        self.response: Response | None = None
-        self._exporter = exporter
-
-    def wants(self, item: Item) -> bool:
-        """Ask the exporter."""
-        return self._exporter.wants(item)
-
-    def encode(self, items: Sequence[Item], started: Any) -> Encoded:
-        """Have the exporter do it, and keep what it made."""
-        encoded = self._exporter.encode(items, started)
-        self.request = next(iter(encoded.requests), None)
-        return encoded
-
-    def verdict(self, request: Request, response: Response) -> Verdict | None:
-        """Keep the reply, and have the exporter read it."""
-        self.request, self.response = request, response
-        return self._exporter.verdict(request, response)
-
-
-def probed(place: Destination, exporter: HttpExporter, seconds: float) -> tuple[Finding, Finding]:
-    """Send one run through the real transport; give the answer, and the ledger of it."""
-    listener = Listener(exporter)
-    transport = Transport([listener], bounds=Bounds(flush_interval=0.01))
-    transport.publish(Stored(probe_run()))
-    transport.flush(seconds)
-    lane = transport.stats()["lanes"][place.name]
-    transport.shutdown(0.5)
-    arrived = lane["delivered"] == lane["accepted"] > 0
-    state: State = "ok" if arrived else "problem"
-    answer = said(listener, lane, is_ok=arrived) + remedy(listener.response, place)
+def probe_of(place: Destination, exporter: HttpExporter, seconds: float) -> tuple[Finding, Finding]:
+    """Send one run; give the answer, and the ledger of it."""
+    probed = probes.probe(place, exporter, seconds)
     return (
-        Finding(state, f"{place.name} probe", place.masked(answer)),
-        Finding("ok" if arrived else "note", place.name, equation(lane)),
+        Finding("ok" if probed.has_arrived else "problem", f"{place.name} probe", probed.answer),
+        Finding("ok" if probed.has_arrived else "note", place.name, probed.ledger),
     )
 
 
-def probe_run() -> Run:
-    """Make the run that a backend is sent."""
-    run_id = str(uuid.uuid4())
-    return Run(
-        id=run_id,
-        trace_id=run_id,
-        parent_id=None,
-        kind="llm",
-        name=PROBE,
-        started_at=datetime.now(timezone.utc),
-        duration=0.01,
-        input=snapshot([{"role": "user", "content": "Is anybody there?"}]),
-        output=snapshot({"role": "assistant", "content": "This is a probe of the connection."}),
-        user_id=PROBE.replace(" ", "-"),
-        tags=(PROBE.replace(" ", "-"),),
-    )
+def blocked(place: Destination) -> Iterator[Finding]:
+    """Say why nothing can be written to the file of a destination that has one."""
+    path = getattr(place.exporter, "path", None)
+    reason = None if path is None else unwritable(Path(path))
+    if reason is not None:
+        variable = FILES.get(place.name, "its file")
+        text = f"{path} cannot be written: {reason}: set {variable} to another file"
+        yield Finding("problem", f"{place.name} file", text)
 
 
-def said(listener: Listener, lane: Mapping[str, Any], *, is_ok: bool) -> str:
-    """Write what a backend answered, or why there is no answer."""
-    request, response = listener.request, listener.response
-    if request is None:
-        return "nothing could be sent"
-    place = f"{request.method} {request.url}"
-    if response is None:
-        return f"{place}: no answer: {lane.get('last_error') or 'not in time'}"
-    body = " ".join(response.body.decode("utf-8", "replace").split())[:ANSWER_CHARS]
-    return f"{place}: {response.status}" + ("" if is_ok or not body else f" {body}")
-
-
-def remedy(response: Response | None, place: Destination) -> str:
-    """Say what to look at after an answer that means one thing alone."""
-    found = None if response is None else REMEDIES.get(response.status)
-    keys = " or ".join(name for name in destinations.keys_of(place.name) if name in place.settings)
-    return "" if found is None else f" ({found.format(keys)})"
-
-
-def equation(lane: Mapping[str, Any]) -> str:
-    """Write accepted = delivered + queued + dropped, with the reasons."""
-    parts = [f"{lane['delivered']} delivered", f"{lane['queued']} queued"]
-    parts += [f"{count} dropped ({reason})" for reason, count in lane["dropped"].items()]
-    return f"{lane['accepted']} accepted = {' + '.join(parts)}"
+def unwritable(path: Path) -> str | None:
+    """Try to write where a file is, or will be; say what the system says against it."""
+    try:
+        if path.exists():
+            path.open("ab").close()
+        folder = next(each for each in path.absolute().parents if each.exists())
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return None
 
 
 def store_findings(path: Path) -> Iterator[Finding]:
@@ -368,3 +303,7 @@ def spool_findings(env: Environment) -> Iterator[Finding]:
     size = sum(each.stat().st_size for each in files)
     text = f"{folder}, {counted(len(files), 'file')}, {size / 1024:,.0f} KiB"
     yield Finding("ok", "folder", text if folder.is_dir() else f"{folder}: there is none yet")
+    reason = unwritable(folder / "one")
+    if reason is not None:
+        text = f"{folder} cannot be written: {reason}: set INSTRUMENT_SPOOL_DIR to another folder"
+        yield Finding("problem", "writing", text)

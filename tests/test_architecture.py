@@ -29,7 +29,18 @@ LAYERS = (
     ("exporters", "integrations"),
     ("config", "questions", "figures", "store"),
     ("client", "trubrics_client", "scope", "testing"),
-    ("launch", "viewer", "destinations", "backfill", "doctor", "commands", "cli", "_bootstrap", ""),
+    (
+        "launch",
+        "viewer",
+        "destinations",
+        "backfill",
+        "probe",
+        "doctor",
+        "commands",
+        "cli",
+        "_bootstrap",
+        "",
+    ),
     ("__main__",),
 )
 """From the bottom up. A folder stands for all of its modules, and "" for the package itself."""

@@ -1,9 +1,14 @@
 """doctor: what works, what does not and what to do, with an exit code for scripts."""
 
+import importlib.util
 import json
 import logging
+import os
+import subprocess
+import sys
 import types
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -13,11 +18,16 @@ from instrument.testing.loopback import Loopback, Response
 from tests.exporters.cases import run
 from tests.fakes import honeyhive, nebuly, trubrics
 
+ROOT = Path(__file__).resolve().parent.parent
 KEY = "a-secret-key-0123456789"
+APP = "11111111-2222-4333-8444-555555555555"
+NEEDED = ("httpx", "httpcore", "h11", "anyio", "sniffio", "idna", "certifi", "typing_extensions")
+NEEDED += ("orjson", "wrapt", "exceptiongroup")
+"""What the package itself needs, by the names of its modules."""
 VARIABLES = (
     *("TRUBRICS_API_KEY", "TRUBRICS_HOST", "NEBULY_API_KEY", "NEBULY_ENDPOINT_URL"),
     *("HH_API_KEY", "HH_API_URL", "LLMONITOR_APP_ID", "LUNARY_PUBLIC_KEY", "LUNARY_PRIVATE_KEY"),
-    *("INSTRUMENT_EXPORTERS", "INSTRUMENT_JSONL", "INSTRUMENT_DISABLED"),
+    *("INSTRUMENT_EXPORTERS", "INSTRUMENT_JSONL", "INSTRUMENT_DISABLED", "INSTRUMENT_SPOOL_DIR"),
 )
 
 
@@ -238,10 +248,115 @@ def test_a_call_that_is_not_recorded():
     assert doctor.trial("call", lambda: None).text == "was recorded 0 times, not once"
 
 
-def test_no_answer():
-    """A backend that is not there is a problem, after the time that is given to it."""
-    env = {"HH_API_KEY": KEY, "HH_API_URL": "http://127.0.0.1:9"}
-    _, probe = doctor.examine(env, probe=True, seconds=0.5)["destinations"]
+HTML = "<!doctype html><html><body>Welcome</body></html>"
 
-    assert probe.state == "problem"
-    assert "no answer: ConnectError" in probe.text
+
+@pytest.mark.parametrize(
+    ("reply", "said", "advice"),
+    [
+        (Response(status=500, body=b"oh no"), "500 oh no", "the backend itself fails"),
+        (Response(status=503), "503", "would keep its runs and try again"),
+        (Response(status=404), "404", "nothing is at this address: check LLMONITOR_API_URL"),
+        (Response(status=301), "301", "set LLMONITOR_API_URL to where that is"),
+        (Response(status=429, headers={"retry-after": "90"}), "429", "try again later"),
+        (
+            Response(body=HTML.encode(), headers={"content-type": "text/html"}),
+            "200 <!doctype html>",
+            "a web page answers, and no API: check LLMONITOR_API_URL",
+        ),
+        (Response(delay=30), "no answer: nothing within 0.6 s", "it may be overloaded"),
+        (
+            Response(ending="refuse"),
+            "no answer: RemoteProtocolError",
+            "whether it is http or https",
+        ),
+    ],
+    ids=["500", "503", "404", "301", "429", "page", "slow", "hangs up"],
+)
+def test_what_an_answer_means(reply, said, advice):
+    """Each way in which a backend fails is said with what to do about it."""
+    with Loopback(lambda _: reply) as server:
+        env = {"LLMONITOR_APP_ID": APP, "LLMONITOR_API_URL": f"http://127.0.0.1:{server.port}"}
+        _, found = doctor.examine(env, probe=True, seconds=0.6)["destinations"]
+
+    assert found.state == "problem"
+    assert said in found.text
+    assert advice in found.text
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://no-such-host.invalid"])
+def test_nobody_there(address):
+    """A backend that is not there is a problem, after the time that is given to it."""
+    env = {"HH_API_KEY": KEY, "HH_API_URL": address}
+    _, found = doctor.examine(env, probe=True, seconds=1.0)["destinations"]
+
+    assert found.state == "problem"
+    assert "no answer: " in found.text
+    assert "check HH_API_URL" in found.text or "nothing within" in found.text
+
+
+def test_one_of_two_is_wrong(capsys, monkeypatch):
+    """The wrong one is a problem, the other one is fine, and the exit code says 1."""
+    wrong, right = trubrics.Trubrics(keys=("other",)), honeyhive.HoneyHive(key=KEY)
+    with backend(monkeypatch, wrong, "TRUBRICS_API_KEY", "TRUBRICS_HOST", "/api/ingestion"):
+        with backend(monkeypatch, right, "HH_API_KEY", "HH_API_URL"):
+            code, text = diagnose(capsys)
+
+    assert code == 1
+    assert "✗ trubrics probe" in text
+    assert "✓ honeyhive probe" in text
+    assert "1 to put right" in text
+
+
+@pytest.mark.parametrize(
+    ("variable", "name"),
+    [("INSTRUMENT_STORE", "runs.db"), ("INSTRUMENT_JSONL", "a"), ("INSTRUMENT_SPOOL_DIR", "spool")],
+)
+def test_where_nothing_can_be_written(capsys, monkeypatch, tmp_path, variable, name):
+    """A store, a file of lines or a spool that cannot be written is a problem, with its variable."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(variable, str(tmp_path / "file" / name))
+    code, text = diagnose(capsys, "--no-probe")
+
+    assert code == 1
+    assert "cannot be written: Not a directory" in text
+    assert f"set {variable} to another" in text
+
+
+def test_trying_to_write_leaves_nothing(tmp_path):
+    """Neither a folder nor a file is made, and what is there stays as it is."""
+    (tmp_path / "there").write_text("text")
+
+    assert doctor.unwritable(tmp_path / "there") is None
+    assert doctor.unwritable(tmp_path / "not" / "yet") is None
+    assert (tmp_path / "there").read_text() == "text"
+    assert [each.name for each in tmp_path.iterdir()] == ["there"]
+
+
+def test_a_folder_for_others_alone(tmp_path):
+    """A folder that this user may not write to is said to be that."""
+    tmp_path.chmod(0o555)
+    if os.access(tmp_path, os.W_OK):
+        pytest.skip("this user may write everywhere")
+
+    assert doctor.unwritable(tmp_path / "runs.db") == "Permission denied"
+
+
+def test_no_sdk(tmp_path):
+    """Where there is nothing to trace, doctor says so and for which Python, and ends with 1."""
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    shared = tmp_path / "packages"
+    shared.mkdir()
+    for each in Path(importlib.util.find_spec("httpx").origin).parent.parent.iterdir():
+        if each.name.startswith(NEEDED):
+            (shared / each.name).symlink_to(each)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(shared)])}
+    python = bare / ("Scripts" if os.name == "nt" else "bin") / "python"
+    command = [python, "-m", "instrument", "doctor"]
+
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1, done.stderr
+    assert "neither openai nor langchain-core is installed here" in done.stdout
+    assert str(python) in done.stdout

@@ -145,6 +145,7 @@ class Pool:
         finally:
             self._own.discard(ident)
             self._threads.discard(thread)
+            threading.current_thread()  # known again if gevent has renamed it, or its end is noisy
 
     def _do(self, job: Job) -> bool:
         """Do *job* and report it; False when it was abandoned meanwhile."""

@@ -124,6 +124,7 @@ class Worker:
     def _main(self, shift: object) -> None:
         self.desk.pool.open()  # at the end of the process it would be too late
         self._work(shift, lambda: False)
+        threading.current_thread()  # known again if gevent has renamed it, or its end is noisy
 
     def _work(self, shift: object, until: Callable[[], bool]) -> None:
         ident = threading.get_ident()

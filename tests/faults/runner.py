@@ -60,14 +60,15 @@ class Told:
         assert self.stats["failures"] == {} or "failed to" not in str(self.stats["failures"])
 
 
-def run(code: str, url: str, *arguments: object, timeout: float = 60.0, **env: str) -> list[Told]:
-    """Run *code* after `HEAD`; give what each of its processes told, in the order they ended."""
-    return told(start(code, url, *arguments, **env), timeout)
+def run(code: str, url: str, *arguments: object, timeout: float = 60.0, first: str = "") -> list[Told]:
+    """Run *first*, `HEAD` and *code*; give what each process of it told, in the order they ended."""
+    return told(start(code, url, *arguments, first=first), timeout)
 
 
-def start(code: str, url: str, *arguments: object, **env: str) -> subprocess.Popen[str]:
-    """Begin to run *code* after `HEAD`."""
-    return launch([sys.executable, "-c", HEAD + textwrap.dedent(code), url, *arguments], **env)
+def start(code: str, url: str, *arguments: object, first: str = "") -> subprocess.Popen[str]:
+    """Begin to run *first*, `HEAD` and *code*."""
+    whole = "\n".join((first, HEAD, textwrap.dedent(code)))
+    return launch([sys.executable, "-c", whole, url, *arguments])
 
 
 def launch(command: Sequence[object], **env: str) -> subprocess.Popen[str]:

@@ -54,7 +54,9 @@ def snapshot(value: Any, default: Unfold | None = None) -> Snapshot:
     """
     try:
         data = orjson.dumps(value, default=default or unfold, option=_OPTIONS)
-    except (TypeError, ValueError, RecursionError):
+    except (TypeError, ValueError, RecursionError) as error:
+        if error.__cause__ is not None and not isinstance(error.__cause__, Exception):
+            raise error.__cause__ from None  # Ctrl-C in `default`, which orjson makes a TypeError
         data = orjson.dumps(_Walker(MAX_STRING_CHARS, default or unfold).walk(value))
     if len(data) > MAX_SNAPSHOT_BYTES:
         return shorten(Snapshot(data))

@@ -60,7 +60,9 @@ class Told:
         assert self.stats["failures"] == {} or "failed to" not in str(self.stats["failures"])
 
 
-def run(code: str, url: str, *arguments: object, timeout: float = 60.0, first: str = "") -> list[Told]:
+def run(
+    code: str, url: str, *arguments: object, timeout: float = 60.0, first: str = ""
+) -> list[Told]:
     """Run *first*, `HEAD` and *code*; give what each process of it told, in the order they ended."""
     return told(start(code, url, *arguments, first=first), timeout)
 

@@ -20,6 +20,7 @@ from langchain_core.retrievers import BaseRetriever
 
 from instrument import recorder as recorders
 from instrument.integrations import langchain, openai
+from instrument.integrations.langchain.account import Account, Begun
 from instrument.integrations.langchain.nodes import registry
 from instrument.recorder import Record, Recorder
 
@@ -50,7 +51,7 @@ class Traced:
         return self._runs[id(record)]
 
     def _records(self):
-        return [record for record in self.records if isinstance(record, Record)]
+        return [record for record in self.records if isinstance(record, (Account, Begun, Record))]
 
     def of(self, kind):
         """The ended runs of a kind."""
@@ -77,7 +78,7 @@ class Traced:
 
     def check(self):
         """Assert what holds of any traffic: each run once, all ended, all parents there."""
-        taken = [record for record in self.records if isinstance(record, Record)]
+        taken = [record for record in self.records if isinstance(record, (Account, Begun, Record))]
         begun = [record.run.id for record in taken if record.duration is None]
         ended = [run.id for run in self.ended]
         assert len(set(begun)) == len(begun)

@@ -17,11 +17,12 @@ import orjson
 
 from ...context import Bound
 from ...guard import guard
-from ...recorder import Facts, LazyFacts
-from ...run import JSON, Answer, Error, Kind, Snapshot, Usage
+from ...recorder import RECORD_OVERHEAD_BYTES, Facts, LazyFacts, OpenRun, Record
+from ...run import JSON, Answer, Error, Run, Snapshot, Usage
 from . import messages
 from .labels import clean_tags, kept_metadata
-from .shots import MARK, Shot
+from .rows import MARK
+from .shots import Shot, Taken
 from .usage import add_up, is_cache_hit, read_usage
 
 UNSAID_PARAMS: Final = frozenset(
@@ -30,6 +31,7 @@ UNSAID_PARAMS: Final = frozenset(
 """Parameters that are the run's name, or that may hold a key."""
 
 BLANK: Final = Answer()
+_NOTHING: Final[dict[str, JSON]] = {}
 
 _SECRET: Final = re.compile(
     r"api_?key|secret|password|credential|authorization|(access|auth|ad|bearer)_?token", re.I
@@ -45,77 +47,117 @@ _SAID_BY_MODEL: Final = {
 
 
 @final
+class Begun:
+    """A record that a run is open: what crosses to the worker when it begins."""
+
+    __slots__ = ("account", "size_bytes")
+
+    duration = None
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.size_bytes = account.weigh()
+
+    @property
+    def run(self) -> OpenRun:
+        """The run."""
+        return self.account.run
+
+    def decode(self) -> Run | None:
+        """Tell what was known of it; None when it has ended meanwhile."""
+        return Record(self.run, None, self.account.begun, 0).decode()
+
+
+@final
 class Account:
-    """What one run was given, and what came of it."""
+    """
+    What one run was given, and what came of it: what crosses to the worker when it ends.
+
+    Attributes:
+        duration: Seconds from its begin to its end.
+        size_bytes: What it weighed in the queue when it ended.
+    """
 
     __slots__ = (
         "__weakref__",
         "absorbed",
         "absorbed_bytes",
         "answer",
+        "duration",
         "error",
         "extra",
         "first_token",
         "given",
-        "kind",
         "metadata",
         "output",
         "params",
         "partial",
+        "run",
         "run_id",
+        "size_bytes",
         "tags",
     )
 
     def __init__(
-        self, kind: Kind, run_id: UUID, tags: Iterable[Any] | None, metadata: dict[str, Any]
+        self, run: OpenRun, run_id: UUID, tags: Iterable[Any] | None, metadata: dict[str, Any]
     ) -> None:
-        self.kind = kind
+        self.run = run
         self.run_id = run_id
         self.tags = tuple(tags) if tags else ()
-        self.metadata = metadata.copy() if metadata else metadata
-        self.extra: dict[str, JSON] | None = None
+        self.metadata = metadata.copy() if metadata else _NOTHING
+        self.extra: Mapping[str, JSON] = _NOTHING
         self.answer = BLANK
-        self.given: Shot | None = None
+        self.given: Taken | None = None
         self.params: Snapshot | None = None
-        self.output: Shot | None = None
+        self.output: Taken | None = None
         self.error: Error | None = None
         self.partial: str | None = None
         self.first_token: float | None = None
         self.absorbed: list[LazyFacts] = []
         self.absorbed_bytes = 0
+        self.duration: float | None = None
+        self.size_bytes = 0
 
-    @property
-    def size_bytes(self) -> int:
-        """What it weighs in the queue."""
-        size_bytes = self.absorbed_bytes
+    def weigh(self) -> int:
+        """Say what it weighs in the queue, in bytes."""
+        size_bytes = RECORD_OVERHEAD_BYTES + self.absorbed_bytes
         if self.params is not None:
             size_bytes += len(self.params)
         if self.given is not None:
-            size_bytes += self.given.size_bytes
+            size_bytes += len(self.given)
         if self.output is not None:
-            size_bytes += self.output.size_bytes
+            size_bytes += len(self.output)
         return size_bytes
+
+    def close(self) -> None:
+        """Note that the run has ended."""
+        self.duration = self.run.offset()
+        self.size_bytes = self.weigh()
 
     def note(self, name: str, value: JSON) -> None:
         """Say something more in the metadata."""
-        self.extra = {**(self.extra or {}), name: value}
+        self.extra = {**self.extra, name: value}
 
     # ---- from here on: the worker's thread ----
+
+    def decode(self) -> Run | None:
+        """Tell what is known of the run."""
+        return Record(self.run, self.duration, self.ended, 0).decode()
 
     def begun(self) -> Facts:
         """Tell what is known while the run is open."""
         kept = kept_metadata(self.metadata)
-        metadata = {**kept, **(self.extra or {}), "langchain_run_id": str(self.run_id)}
+        metadata = {**kept, **self.extra, "langchain_run_id": str(self.run_id)}
         facts: Facts = {"bound": Bound(tags=clean_tags(self.tags), metadata=metadata)}
         if self.given is not None:
             facts["input"] = messages.read(self.given)
-        if self.kind == "llm":
+        if self.run.kind == "llm":
             facts["params"] = clean_params(self.params)
         return facts
 
     def ended(self) -> Facts:
         """Tell everything."""
-        return self._ended_model() if self.kind == "llm" else self._ended_other()
+        return self._ended_model() if self.run.kind == "llm" else self._ended_other()
 
     def _ended_other(self) -> Facts:
         facts = self._closing()
@@ -204,15 +246,20 @@ def clean_params(params: Snapshot | None) -> Snapshot | None:
     return Snapshot(orjson.dumps(kept)) if kept else None
 
 
-def read_answer(output: Shot | None) -> tuple[list[dict[str, JSON]], JSON]:
+def read_answer(output: Taken | None) -> tuple[list[dict[str, JSON]], JSON]:
     """Read what `take_answer` wrote down: the choices, and LangChain's `llm_output`."""
-    told = None if output is None else orjson.loads(output.data)
+    told = None if output is None else orjson.loads(data_of(output))
     if not isinstance(told, list) or len(told) != 2 or not isinstance(told[0], list):
         return [], None
     return [choice for choice in told[0] if isinstance(choice, dict)], told[1]
 
 
-def output_of(choices: list[dict[str, JSON]], shot: Shot | None) -> Snapshot | None:
+def data_of(taken: Taken) -> Snapshot:
+    """Give the JSON of a value."""
+    return taken.data if isinstance(taken, Shot) else taken
+
+
+def output_of(choices: list[dict[str, JSON]], shot: Taken | None) -> Snapshot | None:
     """Make the answer a message, or a list of messages when there were several choices."""
     if not choices or shot is None:
         return None
@@ -227,10 +274,8 @@ def output_of(choices: list[dict[str, JSON]], shot: Shot | None) -> Snapshot | N
             written.append(told)
         else:
             written.append({"role": "assistant", "content": choice.get("text")})
-    bare = Shot(
-        Snapshot(orjson.dumps(written[0] if len(written) == 1 else written)), shot.texts, shot.rows
-    )
-    return messages.read(bare)
+    bare = Snapshot(orjson.dumps(written[0] if len(written) == 1 else written))
+    return messages.read(Shot(bare, shot.texts, ()) if isinstance(shot, Shot) else bare)
 
 
 def describe_answer(choices: list[dict[str, JSON]], llm_output: JSON) -> Answer:

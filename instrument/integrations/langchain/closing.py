@@ -8,11 +8,11 @@ open of the runs that it began.
 
 from __future__ import annotations
 
-import sys
 import weakref
 from collections.abc import Callable
-from types import FrameType
-from typing import Any, Final, NamedTuple
+from functools import wraps
+from types import FunctionType
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 import wrapt
@@ -20,14 +20,20 @@ import wrapt
 from ...context import restore
 from ...guard import guard
 from ...run import Kind
+from .labels import stack_above
 from .nodes import Scope, registry, scope
 from .tracing import break_off
+
+Wrapped: TypeAlias = Callable[..., Any]
 
 LAZY_START: Final = "ensure_started"
 """The function of LangChain's that begins the run of a stream when it is first read."""
 
-LAZY_FRAMES: Final = 6
-"""How far above a callback that function is looked for."""
+NEAR_FRAMES: Final = 4
+"""How many frames are passed over: ours, and LangChain's between that function and its callback."""
+
+LAZY_FRAMES: Final = 3
+"""In how many frames above those that function is looked for."""
 
 
 class Method(NamedTuple):
@@ -72,14 +78,15 @@ def end_open(inside: Scope, error: BaseException) -> None:
             break_off(run_id, error)
 
 
-def closing(kind: Kind) -> Callable[..., Any]:
-    """Make a wrapper that ends what the wrapped method leaves open."""
+def closing(kind: Kind, wrapped: Wrapped) -> Wrapped:
+    """Make a method that ends what the wrapped one leaves open."""
 
-    def call(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+    @wraps(wrapped)
+    def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         inside = Scope(kind)
         token = scope.set(inside)
         try:
-            return wrapped(*args, **kwargs)
+            return wrapped(self, *args, **kwargs)
         except BaseException as error:
             end_open(inside, error)
             raise
@@ -89,22 +96,20 @@ def closing(kind: Kind) -> Callable[..., Any]:
     return call
 
 
-def aclosing(kind: Kind) -> Callable[..., Any]:
-    """Make a wrapper that does what `closing` does, for an asynchronous method."""
+def aclosing(kind: Kind, wrapped: Wrapped) -> Wrapped:
+    """Do what `closing` does, for an asynchronous method."""
 
-    async def run(wrapped: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    @wraps(wrapped)
+    async def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         inside = Scope(kind)
         token = scope.set(inside)
         try:
-            return await wrapped(*args, **kwargs)
+            return await wrapped(self, *args, **kwargs)
         except BaseException as error:
             end_open(inside, error)
             raise
         finally:
             restore(scope, token)
-
-    def call(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
-        return run(wrapped, args, kwargs)
 
     return call
 
@@ -116,7 +121,7 @@ def end_when_dropped(run_id: UUID) -> None:
     Such a stream begins its run when it is first read, from a function of LangChain's that knows
     it; when nobody holds it any more, there is no callback.
     """
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to walk the stack
+    frame = stack_above(NEAR_FRAMES)
     for _ in range(LAZY_FRAMES):
         if frame is None:
             return
@@ -134,6 +139,18 @@ def _dropped(run_id: UUID) -> None:
         if node is not None and node.account is not None:
             node.account.partial = "abandoned"
             node.end()
+
+
+def as_function(method: Any) -> Wrapped:
+    """Give what can be called with the object first, also for what another library has wrapped."""
+    if isinstance(method, FunctionType):
+        return method
+
+    @wraps(method)
+    def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return method.__get__(self, type(self))(*args, **kwargs)
+
+    return call
 
 
 class Patch:
@@ -154,8 +171,9 @@ class Patch:
                 continue  # a run that is left open is then ended by its age
             with guard(f"wrap {method.owner}.{method.name}"):
                 make = aclosing if method.asynchronous else closing
-                wrapt.wrap_function_wrapper(owner, method.name, make(method.kind))
-                self._put.append((owner, method.name, before, owner.__dict__[method.name]))
+                ours = make(method.kind, as_function(before))
+                setattr(owner, method.name, ours)
+                self._put.append((owner, method.name, before, ours))
 
     def undo(self) -> None:
         """Take back what is still ours."""

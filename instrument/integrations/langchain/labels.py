@@ -46,8 +46,8 @@ MODEL_KEYS: Final = ("model", "model_name", "model_id", "azure_deployment", "dep
 CONFIG_FRAMES: Final = 30
 """How many frames above a root's start are searched for its `config`."""
 
-OWN_FRAMES: Final = 4
-"""How many of those are ours."""
+NEAR_FRAMES: Final = 7
+"""How many frames are passed over: ours, and LangChain's between a run's method and its callback."""
 
 CONFIG_METHODS: Final = frozenset(
     {
@@ -117,7 +117,7 @@ def find_configurable() -> Mapping[str, Any]:
     LangChain 1.x hands callbacks only a few of its values, and a root has no run above it that
     could say more.
     """
-    frame: FrameType | None = sys._getframe(OWN_FRAMES)  # noqa: SLF001 - the documented way
+    frame = stack_above(NEAR_FRAMES)
     for _ in range(CONFIG_FRAMES):
         if frame is None:
             break
@@ -128,6 +128,18 @@ def find_configurable() -> Mapping[str, Any]:
                 return values
         frame = frame.f_back
     return {}
+
+
+def stack_above(count: int) -> FrameType | None:
+    """
+    Give the frame so many above this one's caller; None when there are not so many.
+
+    A frame that is looked at costs its function more at its end, so those between are not.
+    """
+    try:
+        return sys._getframe(count + 1)  # noqa: SLF001 - the documented way to walk the stack
+    except ValueError:
+        return None
 
 
 def _is_langchain(frame: FrameType) -> bool:

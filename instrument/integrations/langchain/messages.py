@@ -15,10 +15,10 @@ import orjson
 from ...media import holds_payload, without_payloads
 from ...run import JSON, Snapshot
 from ...snapshot import clean, snapshot
-from .rows import Row
-from .shots import LONG, MARK, ROWS, Shot
+from .rows import MARK, Rows, lay_out
+from .shots import LONG, ROWS, Shot, Taken
 
-_MARKS: Final = tuple(f'"{mark}"'.encode() for mark in (MARK, LONG, ROWS))
+_MARKED: Final = f'"{MARK}"'.encode()
 
 CALLS: Final = frozenset(
     {"tool_use", "tool_call", "tool_call_chunk", "function_call", "input_json_delta"}
@@ -32,15 +32,18 @@ FILES: Final = frozenset({"image", "audio", "video", "file", "text-plain"})
 """Blocks that hold a file, or say where it is."""
 
 
-def read(shot: Shot) -> Snapshot:
+def read(shot: Taken) -> Snapshot:
     """Give what was written down, with every marked message converted and every payload marked."""
-    if not any(shot.data.find(mark) >= 0 for mark in _MARKS) and not holds_payload(shot.data):
-        return shot.data
-    value = convert(orjson.loads(shot.data), shot.texts, shot.rows)
+    if isinstance(shot, Shot):
+        value = convert(orjson.loads(shot.data), shot.texts, shot.rows)
+    elif shot.find(_MARKED) >= 0 or holds_payload(shot):
+        value = convert(orjson.loads(shot))
+    else:
+        return shot
     return snapshot(without_payloads(value))
 
 
-def convert(value: JSON, texts: Sequence[str] = (), rows: Sequence[list[Row]] = ()) -> JSON:
+def convert(value: JSON, texts: Sequence[str] = (), rows: Sequence[Rows] = ()) -> JSON:
     """Convert the marked messages anywhere in *value*, and put back what was kept beside it."""
     if isinstance(value, list):
         return [convert(item, texts, rows) for item in value if not _removal(item)]
@@ -51,28 +54,12 @@ def convert(value: JSON, texts: Sequence[str] = (), rows: Sequence[list[Row]] = 
         return clean(texts[number])
     number = value.get(ROWS)
     if isinstance(number, int) and 0 <= number < len(rows):
-        return _rows(rows[number], texts)
+        # What is in a row has no rows of its own, whatever it says.
+        return [convert(item, texts) for item in lay_out(rows[number]) if not _removal(item)]
     converted: dict[str, JSON] = {
         key: item if key == MARK else convert(item, texts, rows) for key, item in value.items()
     }
     return message(converted) if MARK in converted else converted
-
-
-def _rows(rows: list[Row], texts: Sequence[str]) -> list[JSON]:
-    # What is in a row has no rows of its own, whatever it says.
-    read = (orjson.loads(row[1]) if not row[0] else _row(row) for row in rows)
-    return [convert(item, texts) for item in read if not _removal(item)]
-
-
-def _row(row: Row) -> JSON:
-    told: dict[str, JSON] = {MARK: row[0], "content": clean(str(row[1]))}
-    if len(row) > 2:
-        more = row[2]
-        if isinstance(more, bytes):
-            told["tool_calls"] = orjson.loads(more)
-        else:
-            told["tool_call_id"] = more
-    return told
 
 
 def _removal(value: JSON) -> bool:

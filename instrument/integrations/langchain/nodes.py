@@ -9,13 +9,13 @@ from typing import Any, Final, final
 from uuid import UUID
 
 from ...context import UNBOUND, Bound, Place, merge
-from ...recorder import LazyFacts, OpenRun, Record, Recorder
+from ...recorder import LazyFacts, OpenRun, Recorder
 from ...run import Kind
 from ...snapshot import snapshot
-from .account import Account
+from .account import Account, Begun
 from .labels import NOBODY
 from .registry import Registry
-from .shots import Shot
+from .shots import Taken
 
 
 @final
@@ -102,25 +102,26 @@ class Node:
         if self.run is not None and self.account is not None:
             self.account.first_token = self.run.offset()
 
-    def announce(self, given: Shot | None, params: Any = None) -> None:
+    def announce(self, given: Taken | None, params: Any = None) -> None:
         """Publish the run as open, with what it was given."""
-        run, account = self.run, self.account
-        if run is None or account is None:
+        account = self.account
+        if account is None:
             return
         account.given = given
         if params:
             account.params = snapshot(params)
-        self.recorder.publish(Record(run, None, account.begun, account.size_bytes))
+        self.recorder.publish(Begun(account))
 
     def end(self) -> None:
         """End the run with what its account says, which from now on only the record holds."""
-        run, account, self.account = self.run, self.account, None
-        if run is None or account is None:
+        account, self.account = self.account, None
+        if account is None:
             return
         if self.owns:
             self._told = weakref.ref(account)
-        if run.discard():
-            self.recorder.publish(Record(run, run.offset(), account.ended, account.size_bytes))
+        if account.run.discard():
+            account.close()
+            self.recorder.publish(account)
 
 
 @final

@@ -16,10 +16,7 @@ from typing import Any, Final, TypeAlias, final
 
 from ...run import Snapshot
 from ...snapshot import snapshot, type_name, unfold
-from .rows import WRITERS, Row, weigh
-
-MARK: Final = "__lc_message__"
-"""Key whose value is the role of a message that the worker has to convert."""
+from .rows import MARK, USUAL, Rows, keep, roles
 
 LONG: Final = "__lc_long__"
 """Key whose value is the number of a long text in `Shot.texts`."""
@@ -46,6 +43,7 @@ ROLES: Final = {
     "FunctionMessageChunk": "function",
 }
 
+_FIRST = {ROWS: 0}
 _CALLS = ("tool_calls", "invalid_tool_calls")
 _TOLD = ("usage_metadata", "response_metadata")
 _MORE = frozenset(
@@ -57,50 +55,58 @@ _ANSWERED = ("content", "tool_calls", "invalid_tool_calls", "additional_kwargs")
 @final
 class Shot:
     """
-    One value as it was: JSON, and what that refers to by number.
+    One value as it was: JSON, and what that refers to by number; its length is its weight in bytes.
 
     Attributes:
         texts: Long texts.
         rows: Lists of messages.
-        size_bytes: What it weighs in the queue.
     """
 
-    __slots__ = ("data", "rows", "size_bytes", "texts")
+    __slots__ = ("_size_bytes", "data", "rows", "texts")
 
-    def __init__(
-        self, data: Snapshot, texts: Sequence[str] = (), rows: Sequence[list[Row]] = ()
-    ) -> None:
+    def __init__(self, data: Snapshot, texts: Sequence[str], rows: Sequence[Rows]) -> None:
         self.data = data
         self.texts = texts
         self.rows = rows
-        self.size_bytes = len(data)
-        if texts:
-            self.size_bytes += sum(map(len, texts))
+        self._size_bytes = len(data)
         for each in rows:
-            self.size_bytes += weigh(each)
+            self._size_bytes += each.size_bytes
+        if texts:
+            self._size_bytes += sum(map(len, texts))
+
+    def __len__(self) -> int:
+        return self._size_bytes
 
 
-def take(value: Any) -> Shot:
+Taken: TypeAlias = "Snapshot | Shot"
+"""A value as it was; JSON alone when that says all."""
+
+
+def take(value: Any) -> Taken:
     """Write *value* down. Never raises and never changes it."""
+    kind = type(value)
+    if kind is str:
+        return snapshot(value)
     camera = _Camera()
-    if type(value) is list:
+    if kind is dict:
+        if list in map(type, value.values()):
+            value = camera.state(value)
+    elif kind is list:
         value = camera.items(value)
-    elif type(value) is dict:
-        value = camera.state(value)
-    return camera.shoot(value)
+    return camera.take(value)
 
 
-def take_answer(response: Any) -> Shot:
+def take_answer(response: Any) -> Taken:
     """Write down what a model answered: the generations of one prompt, and what came with them."""
     prompts = response.generations if response is not None else None
     generations = prompts[0] if prompts else []
     camera = _Camera()
     choices = [camera.choice(generation) for generation in generations]
     llm_output = None if response is None else response.llm_output
-    return camera.shoot([choices, llm_output])
+    return camera.take([choices, llm_output])
 
 
-def take_partial(response: Any) -> Shot | None:
+def take_partial(response: Any) -> Taken | None:
     """
     Write down what had come of an answer that broke off; None when nothing had.
 
@@ -120,24 +126,28 @@ class _Camera:
     __slots__ = ("rows", "texts")
 
     def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.rows: list[list[Row]] = []
+        self.texts: list[str] | None = None
+        self.rows: list[Rows] | None = None
 
-    def shoot(self, value: Any) -> Shot:
-        return Shot(snapshot(value, self.unfold), self.texts, self.rows)
+    def take(self, value: Any) -> Taken:
+        data = snapshot(value, self.unfold)
+        if self.rows is None and self.texts is None:
+            return data
+        return Shot(data, self.texts or (), self.rows or ())
 
     def items(self, values: list[Any]) -> Any:
         """Keep a list that begins with a usual message by the texts of its messages."""
-        if not values or type(values[0]) not in _writers:
+        if not values or type(values[0]) not in roles:
             return values
-        rows = []
         try:
-            for value in values:
-                write = _writers.get(type(value))
-                row = None if write is None else write(value.__dict__)
-                rows.append(row or self._raw(value))
-        except KeyError:
+            rows = keep(values, self.write)
+        except (KeyError, TypeError):
             return values
+        if rows is None:
+            return values
+        if self.rows is None:
+            self.rows = [rows]
+            return _FIRST
         self.rows.append(rows)
         return {ROWS: len(self.rows) - 1}
 
@@ -149,8 +159,8 @@ class _Camera:
                 kept[key] = self.items(value)
         return kept
 
-    def _raw(self, value: Any) -> Row:
-        return "", snapshot(value, self.unfold)
+    def write(self, message: Any) -> Snapshot:
+        return snapshot(message, self.unfold)
 
     def unfold(self, value: Any) -> Any:
         try:
@@ -217,6 +227,8 @@ class _Camera:
         return value
 
     def _refer(self, text: str) -> dict[str, int]:
+        if self.texts is None:
+            self.texts = []
         self.texts.append(str.__str__(text))
         return {LONG: len(self.texts) - 1}
 
@@ -263,16 +275,15 @@ _SHAPES: Final[dict[tuple[str, str], _Shape]] = {
 }
 
 _shapes: dict[type, _Shape] = {}
-_writers: dict[type, Callable[[dict[str, Any]], Row | None]] = {}
 
 
 def _remember(kind: type) -> _Shape:
     if len(_shapes) >= MAX_KINDS:
         _shapes.clear()
-        _writers.clear()
+        roles.clear()
     names = [(base.__module__, base.__qualname__) for base in kind.__mro__]
-    if names[0] in WRITERS:
-        _writers[kind] = WRITERS[names[0]]
+    if names[0] in USUAL:
+        roles[kind] = USUAL[names[0]]
     shape = next((_SHAPES[name] for name in names if name in _SHAPES), _Camera.other)
     _shapes[kind] = shape
     return shape

@@ -17,7 +17,7 @@ from .account import Account
 from .labels import AGENTS, HIDDEN, agent_key, run_name
 from .nodes import Node, Source, registry, scope
 from .places import adopt, find_above, find_place, identify
-from .shots import Shot, take
+from .shots import Taken, take
 
 CONTROL_FLOW: Final = "GraphBubbleUp"
 """Base class of what LangGraph raises to pause or to jump; it is not an error."""
@@ -80,12 +80,12 @@ def _place(node: Node, kind: Kind, run_id: UUID, name: str, told: Mapping[str, A
     node.place = run
     identify(node, run, metadata)
     if run.sampled:
-        node.account = Account(kind, run_id, told.get("tags"), metadata)
+        node.account = Account(run, run_id, told.get("tags"), metadata)
 
 
 def finish(
     run_id: UUID,
-    write: Callable[[Any], Shot],
+    write: Callable[[Any], Taken],
     output: Any,
     *,
     given: Any = None,
@@ -112,7 +112,7 @@ def finish(
 
 
 def fail(
-    run_id: UUID, error: BaseException, *, given: Any = None, output: Shot | None = None
+    run_id: UUID, error: BaseException, *, given: Any = None, output: Taken | None = None
 ) -> None:
     """End a run that raised, whatever that means; *output* is what had come of it."""
     node = registry.close(run_id)

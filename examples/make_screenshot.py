@@ -36,6 +36,11 @@ QUESTIONS = {
 }
 USERS = ("ada@example.com", "grace@example.com", "linus@example.com", "margaret@example.com")
 MODELS = ("gpt-4o-mini", "gpt-4o-mini", "gpt-4o", "o4-mini")
+ANSWERED = {
+    "gpt-4o-mini": "gpt-4o-mini-2024-07-18",
+    "gpt-4o": "gpt-4o-2024-08-06",
+    "o4-mini": "o4-mini-2025-04-16",
+}
 
 
 class Maker:
@@ -75,7 +80,7 @@ class Maker:
             "params": snap({"temperature": 0.2, "stream": True}),
             "answer": Answer(
                 provider="openai",
-                model=f"{model}-2024-08-06",
+                model=ANSWERED[model],
                 finish_reasons=() if answer is None else ("stop",),
                 response_id=f"chatcmpl-{self.id()[:8]}",
                 stream=True,
@@ -132,8 +137,9 @@ class Maker:
         )
 
         def child(parent: Run, run: Run) -> Run:
-            fields = {"trace_id": root.id, "parent_id": parent.id, "user_id": root.user_id}
-            return Run(**{**{name: getattr(run, name) for name in Run.__slots__}, **fields})
+            fields = {"trace_id": root.id, "parent_id": parent.id}
+            whose = {"user_id": root.user_id, "thread_id": root.thread_id}
+            return Run(**{**fields_of(run), **fields, **whose})
 
         yield root
         calls = assistant(None, tool_calls=[tool_call("search_hotels", search)])

@@ -48,7 +48,7 @@ def bills(db: Connection) -> Bills:
     """Read what calls of a store are charged as, and how that changes; nothing without prices."""
     rows = db.execute("SELECT n, provider, model, tier, parts FROM tariffs") if available() else ()
     tariffs = {n: Tariff(*values) for n, *values in rows}
-    first, last = db.execute("SELECT min(started), max(started) FROM runs").fetchone()
+    first, last = extent(db, "1", {})
     keys = ["r.tariff"] if tariffs else ["1"]
     for terms in (_changes, _hours, _steps):
         found = {
@@ -57,6 +57,17 @@ def bills(db: Connection) -> Bills:
         cases = [f"WHEN {n} THEN {term}" for n, term in found.items() if term]
         keys += [f"CASE r.tariff {' '.join(cases)} END"] if cases else []
     return Bills(tariffs, ", ".join(keys))
+
+
+def extent(db: Connection, term: str, values: Mapping[str, Any]) -> tuple[float, float]:
+    """Say when the first and the last of such runs began; 0 and 0 when there is none."""
+    # Each by itself is found in an index; both at once would go through all runs.
+    first, last = (
+        f"(SELECT {which}(r.started) FROM runs r WHERE {term})"  # noqa: S608 - the text is ours
+        for which in ("min", "max")
+    )
+    found = db.execute(f"SELECT {first}, {last}", values).fetchone()
+    return found[0] or 0.0, found[1] or 0.0
 
 
 def _changes(plan: Plan, first: float, last: float) -> str:

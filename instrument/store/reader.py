@@ -194,8 +194,12 @@ class Store:
 
     def scanned(self, filters: Filters) -> int | None:
         """Say how many of the newest runs a search looks through; None for all of them."""
+        if not filters.search:
+            return None
         with self._opened() as db:
-            return SCANNED_RUNS if is_scanned(filters, indexed=figures.has_index(db)) else None
+            (runs,) = db.execute("SELECT coalesce(max(n), 0) FROM runs").fetchone()
+            partly = is_scanned(filters, indexed=figures.has_index(db))
+        return SCANNED_RUNS if partly and runs > SCANNED_RUNS else None
 
     def totals(self, filters: Filters = EVERYTHING) -> Totals:
         """Add such runs up."""

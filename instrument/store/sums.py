@@ -46,7 +46,9 @@ class Sum:
     def totals(self) -> Totals:
         """Return the figures."""
         named: dict[str, Any] = dict(zip(_NAMES, self._figures, strict=True))
-        durations, firsts = sorted(self._durations), sorted(self._firsts)
+        durations, firsts = self._durations, self._firsts
+        durations.sort()
+        firsts.sort()
         return Totals(
             **named,
             p50=_seconds(durations, 0.5),
@@ -89,7 +91,7 @@ def sums(
 
 
 def whole(parts: Iterable[Sum]) -> Totals:
-    """Add all parts up."""
+    """Add all parts up, quickest when each has given its own figures: it is in order then."""
     total = Sum()
     for part in parts:
         total.merge(part)

@@ -1,12 +1,14 @@
-"""The store over time as four small charts: where each bar and line stands, in units of its own."""
+"""The store over time as small charts: where each bar and line stands, in units of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TypeAlias, final
 
+from ..cost import dollars
 from ..store import Overview, Slot, Totals
 from . import words
 
@@ -85,7 +87,12 @@ class Chart:
 @final
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a chart shows: values that are stacked, or values that are lines; and how to say them."""
+    """
+    What a chart shows: values that are stacked, or values that are lines; and how to say them.
+
+    Attributes:
+        known: Whether there is anything to show.
+    """
 
     title: str
     stacked: Sequence[tuple[str, str, Value]]
@@ -93,6 +100,7 @@ class Kind:
     headline: Callable[[Totals], str]
     note: Callable[[Totals], str]
     write: Callable[[float], str]
+    known: Callable[[Totals], bool] = lambda _: True
 
 
 def _fine(totals: Totals) -> float:
@@ -111,6 +119,16 @@ def _all_tokens(totals: Totals) -> int | None:
     if totals.prompt_tokens is None and totals.completion_tokens is None:
         return None
     return (totals.prompt_tokens or 0) + (totals.completion_tokens or 0)
+
+
+def _spent(totals: Totals) -> float | None:
+    known = totals.cost.known if totals.cost else None
+    return None if known is None else float(known)
+
+
+def _cost_note(totals: Totals) -> str:
+    unknown = totals.cost.unknown if totals.cost else 0
+    return f"{words.number(unknown)} unpriced" if unknown else "at list prices"
 
 
 def _run_note(totals: Totals) -> str:
@@ -158,6 +176,15 @@ KINDS = (
         ),
         words.short,
     ),
+    Kind(
+        "Cost",
+        (("fine", "cost", _spent),),
+        (),
+        lambda totals: words.money(totals.cost),
+        _cost_note,
+        lambda value: dollars(Decimal(repr(value))),
+        known=lambda totals: _spent(totals) is not None,
+    ),
 )
 
 
@@ -169,7 +196,7 @@ def draw(overview: Overview, href: Callable[[datetime, datetime], str]) -> list[
         overview: What they show.
         href: Writes the address of the runs of a stretch of time.
     """
-    return [_chart(kind, overview, href) for kind in KINDS]
+    return [_chart(kind, overview, href) for kind in KINDS if kind.known(overview.totals)]
 
 
 def _chart(kind: Kind, overview: Overview, href: Callable[[datetime, datetime], str]) -> Chart:

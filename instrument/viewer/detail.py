@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import cost
 from ..run import Run
-from ..store import Store, StoreError
+from ..store import StoreError
 from ..terminal.drawing import total
 from ..tree import Tree, status
 from . import conversation, facts, waterfall, words
@@ -12,9 +12,6 @@ from .source import NotFoundError, Source, View
 
 MAX_RUNS = 1_000
 """Runs of one trace that are drawn."""
-
-MAX_PRICED = 100
-"""Runs of a trace whose cost is added up."""
 
 
 def trace(source: Source, trace_id: str, run_id: str) -> View:
@@ -51,7 +48,7 @@ def trace(source: Source, trace_id: str, run_id: str) -> View:
         "root_status": status(tree.root),
         "fall": waterfall.draw(tree, source.now()),
         "tokens": words.tokens(total(runs)),
-        "trace_cost": _cost(store, tree),
+        "trace_cost": store.cost(tree.id),
         # The deepest first: where an error came from, before those who passed it on.
         "failed": [each for each in reversed(runs) if each.error is not None],
         "cut": MAX_RUNS if len(runs) == MAX_RUNS else 0,
@@ -71,14 +68,6 @@ def raw(source: Source, run_id: str) -> bytes:
     if run is None:
         raise NotFoundError("There is no such run; it may have grown too old.")
     return facts.raw(run)
-
-
-def _cost(store: Store, tree: Tree) -> str:
-    """Say what a trace cost; the prices are of whole runs, which a large trace has too many of."""
-    if len(tree.rows) > MAX_PRICED or not cost.available():
-        return ""
-    whole = store.trace(tree.id)
-    return cost.written(cost.total(row.run for row in whole.rows)) if whole else ""
 
 
 def _named(tree: Tree, name: str) -> str:

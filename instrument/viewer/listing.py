@@ -31,7 +31,15 @@ def traces(source: Source, asked: Asked) -> View:
     }
     store = source.store()
     if store is None:
-        return {**view, "traces": [], "charts": [], "models": [], "tags": [], "after": 0}
+        return {
+            **view,
+            "traces": [],
+            "charts": [],
+            "models": [],
+            "tags": [],
+            "after": 0,
+            "scanned": None,
+        }
     after = store.latest()
     filters = asked.filters(source.moment())
     found = store.summaries(PAGE_TRACES + 1, filters, offset=(asked.page - 1) * PAGE_TRACES)
@@ -41,6 +49,7 @@ def traces(source: Source, asked: Asked) -> View:
         "models": _options(source.values("model"), asked.model),
         "tags": source.values("tag"),
         "traces": found[:PAGE_TRACES],
+        "scanned": store.scanned(filters),
         **drawn(source.overview(filters, after), asked),
         **pager(asked, "/", len(found), PAGE_TRACES),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+from ..cost import Cost, written
 from ..run import Usage
 from ..terminal.drawing import seconds as _seconds
 
@@ -122,3 +123,8 @@ def both(sent: int | None, received: int | None) -> str:
     return (
         f"{'?' if sent is None else short(sent)} → {'?' if received is None else short(received)}"
     )
+
+
+def money(cost: Cost | None) -> str:
+    """Write what something cost, as far as that is known."""
+    return "" if cost is None else written(cost)

@@ -72,7 +72,7 @@ class Appender:
     def _append(self, batch: Sequence[Addressed]) -> Sequence[Place | None]:
         """Write items at once if the file takes them all, else in halves."""
         frames = [frame for _, frame in batch if frame is not None]
-        sizes = [size for _, size in frames]
+        sizes = [size for _, _, size in frames]
         if len(frames) == len(batch) and (len(batch) == 1 or sum(sizes) <= self._room()):
             return self._write(frames, sizes, Counter([names for names, _ in batch]))
         if len(batch) == 1:
@@ -105,7 +105,7 @@ class Appender:
         """Write to a file that has room, else to a new one; give it, or None."""
         if self.is_off or self._clock() < self._next_try:
             return None
-        pieces = [piece for frame, _ in frames for piece in frame]
+        pieces = [piece for head, body, _ in frames for piece in (head, body)]
         while (file := self._usable(size)) is not None:
             if file.append(pieces, size):
                 self.works = True

@@ -17,7 +17,7 @@ import orjson
 from .. import codec
 from ..guard import guard
 from ..run import Answer, Attempt, Error, Item, Run, Snapshot, Trace, Usage
-from .segment import MAGIC, Pieces
+from .segment import MAGIC
 
 LAYOUT = 1
 """Number of the order of fields below; another order is another number."""
@@ -51,45 +51,46 @@ _GETTERS = {
 }
 """How the fields are read of a run with or without usage, and with or without an answer."""
 
-_attempt, _error = attrgetter(*ATTEMPT), attrgetter(*ERROR)
+_error = attrgetter(*ERROR)
 
 
-def packed(item: Item) -> Pieces | None:
+def packed(item: Item) -> bytes | None:
     """Write an item down; None when that cannot be done, and for a whole tree."""
     if isinstance(item, Run):
         try:
-            return _packed(item)
+            data = _packed(item)
         except (TypeError, ValueError, AttributeError, RecursionError):
-            pass  # the codec knows what to put in the place of what JSON cannot hold
+            data = STRANGE  # the codec knows what to put in the place of what JSON cannot hold
+        if data.find(STRANGE) < 0:  # where a frame begins must be found after damage
+            return data
     elif isinstance(item, Trace):
         return None
     with guard("write an item down"):
-        return (codec.encode(item),)
+        return codec.encode(item)
     return None
 
 
-def _packed(run: Run) -> Pieces:
-    usage, answer, error = run.usage, run.answer, run.error
+def _packed(run: Run) -> bytes:
+    answer, error, has_usage = run.answer, run.error, run.usage is not None
+    given, output, params = run.input, run.output, run.params
     attempts: list[Any] | None = None
-    texts: tuple[Snapshot | None, ...] = (run.input, run.output, run.params)
+    logprobs: Snapshot | None = None
     if answer is not None:
-        attempts = [_attempt(each) for each in answer.attempts]
-        texts += (answer.logprobs,)
+        attempts = [(each.offset, each.status) for each in answer.attempts]
+        logprobs = answer.logprobs
     head = (
         LAYOUT,
-        usage is not None,
+        has_usage,
         attempts,
         None if error is None else _error(error),
-        [None if text is None else len(text) for text in texts],
-        _GETTERS[usage is not None, answer is not None](run),
+        None if given is None else len(given),
+        None if output is None else len(output),
+        None if params is None else len(params),
+        None if logprobs is None else len(logprobs),
+        _GETTERS[has_usage, answer is not None](run),
     )
-    pieces = [orjson.dumps(head, option=orjson.OPT_APPEND_NEWLINE)]
-    for text in texts:
-        if text:
-            if text.find(STRANGE) >= 0:  # where a frame begins must be found after damage
-                raise ValueError("this is no UTF-8")
-            pieces.append(text)
-    return tuple(pieces)
+    line = orjson.dumps(head, option=orjson.OPT_APPEND_NEWLINE)
+    return b"".join((line, given or b"", output or b"", params or b"", logprobs or b""))
 
 
 def unpacked(data: bytes) -> codec.Storable:
@@ -109,7 +110,7 @@ def unpacked(data: bytes) -> codec.Storable:
 
 
 def _unpacked(head: list[Any], texts: bytes) -> Run:
-    layout, has_usage, attempts, error, sizes, row = head
+    layout, has_usage, attempts, error, *sizes, row = head
     if layout != LAYOUT:
         raise ValueError(f"this is a run of layout {layout!r}")
     values = iter(row)
@@ -119,7 +120,7 @@ def _unpacked(head: list[Any], texts: bytes) -> Run:
     usage = Usage(**{name: next(values) for name in USAGE}) if has_usage else None
     known = {} if attempts is None else {name: next(values) for name in ANSWER}
     parts = {name: known if name == "logprobs" else fields for name in TEXTS}
-    for name, size in zip(TEXTS, sizes, strict=False):
+    for name, size in zip(TEXTS, sizes, strict=True):
         parts[name][name] = None if size is None else Snapshot(texts[:size])
         texts = texts[size or 0 :]
     return Run(

@@ -61,11 +61,8 @@ class Gap:
     end: int
 
 
-Pieces: TypeAlias = "tuple[bytes, ...]"
-"""Bytes that are written one after the other, and need not be copied to become one."""
-
-Framed: TypeAlias = "tuple[Pieces, int]"
-"""A whole frame, and its size in bytes."""
+Framed: TypeAlias = "tuple[bytes, bytes, int]"
+"""A frame in two pieces, which need not be copied to become one, and its size in bytes."""
 
 Part: TypeAlias = "Frame | Gap"
 
@@ -94,16 +91,13 @@ class Contents:
         return sum(map(len, self.waiting.values()))
 
 
-def framed(names: tuple[str, ...], body: Pieces) -> Framed:
-    """Frame an item for these destinations; none of its bytes are copied."""
-    size = len(_prefix(names)) + sum(map(len, body))
-    head = _HEAD.pack(MAGIC, VERSION, ITEM, size)
-    first = _prefix(names) + body[0]
-    rest = body[1:]
-    crc = crc32(first, crc32(head))
-    for piece in rest:
-        crc = crc32(piece, crc)
-    return (head, _CRC.pack(crc), first, *rest), HEADER_BYTES + size
+def framed(names: tuple[str, ...], body: bytes) -> Framed:
+    """Frame an item for these destinations."""
+    prefix = _prefix(names)
+    head = _HEAD.pack(MAGIC, VERSION, ITEM, len(prefix) + len(body))
+    crc = crc32(body, crc32(prefix, crc32(head)))
+    first = b"".join((head, _CRC.pack(crc), prefix))
+    return first, body, len(first) + len(body)
 
 
 def settled_frame(name: str, offsets: Sequence[int]) -> bytes:

@@ -77,7 +77,7 @@ def written(folder: str, chance: random.Random) -> set[bytes]:
         for number in range(chance.randint(1, 40))
     ]
     spool = Spool(SpoolOptions(path=folder, sync="none"), ["a"], lambda *_: None)
-    spool.append([(("a",), framed(("a",), (body,))) for body in bodies])
+    spool.append([(("a",), framed(("a",), body)) for body in bodies])
     spool.forget()
     return set(bodies)
 
@@ -93,14 +93,18 @@ def taken_over(folder: str) -> list[bytes]:
 
 
 def main() -> int:
-    """Damage files, and judge what is read."""
+    """Read the arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("--cases", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    chance = random.Random(given.seed)
+    return judge(given.cases, random.Random(given.seed))
+
+
+def judge(cases: int, chance: random.Random) -> int:
+    """Damage files, judge what is read and print it; 0 when all is well."""
     result = dict.fromkeys(("cases", "written", "read", "forged", "missing", "raised", "twice"), 0)
-    for _ in range(given.cases):
+    for _ in range(cases):
         with tempfile.TemporaryDirectory() as folder:
             bodies = written(folder, chance)
             (path,) = Path(folder).iterdir()

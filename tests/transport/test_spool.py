@@ -51,7 +51,7 @@ class Process:
         self.booked[name, what] += count
 
     def write(self, *bodies: object, names: tuple[str, ...] = ("a",)) -> list[Place | None]:
-        return self.spool.append([(names, framed(names, (str(body).encode(),))) for body in bodies])
+        return self.spool.append([(names, framed(names, str(body).encode())) for body in bodies])
 
     def adopt(self, name: str = "a") -> list[str]:
         """Take over what there is, and read it."""
@@ -187,7 +187,7 @@ def test_killed(folder):
         "from instrument.transport.spool import Spool, SpoolOptions\n"
         "spool = Spool(SpoolOptions(path=sys.argv[1]), ['a'], print)\n"
         "for batch in range(5):\n"
-        "    spool.append([(('a',), framed(('a',), (b'%d' % (10 * batch + i),))) for i in range(10)])\n"
+        "    spool.append([(('a',), framed(('a',), b'%d' % (10 * batch + i))) for i in range(10)])\n"
         "os.kill(os.getpid(), 9)\n"
     )
     root = Path(__file__).parents[2]

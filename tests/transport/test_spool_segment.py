@@ -22,10 +22,9 @@ BODIES = st.lists(st.text(min_size=1, max_size=40).map(str.encode), min_size=1, 
 
 def item_frame(names: tuple[str, ...], body: bytes) -> bytes:
     """Write one item."""
-    pieces, size = framed(names, (body[:3], body[3:]))
-    frame = b"".join(pieces)
-    assert size == len(frame)
-    return frame
+    head, rest, size = framed(names, body)
+    assert size == len(head + rest)
+    return head + rest
 
 
 def written(bodies: list[bytes]) -> tuple[bytes, list[int]]:

@@ -123,6 +123,46 @@ def test_multiprocessing_pool(folder, env, server):
     assert len(recorded(folder)) == 2
 
 
+def test_children_that_import_no_sdk_are_left_alone(folder, env):
+    """A child is traced from its first import of an SDK on: one without any loads nothing of ours."""
+    code = "import sys, json, uuid; print('instrument' in sys.modules); import openai; print('instrument' in sys.modules)"
+    write(
+        folder,
+        "app.py",
+        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}])",
+    )
+
+    assert traced(folder, env, "app.py").stdout == "False\nTrue\n"
+
+
+def test_child_with_a_module_of_our_name(folder, env):
+    """A child with a module named `instrument` gets its own, though it is not the one asked for."""
+    write(folder, "other/instrument.py", "mine = True")
+    write(folder, "other/child.py", "import instrument, openai; print(instrument.mine)")
+    write(
+        folder,
+        "app.py",
+        "import subprocess, sys; subprocess.run([sys.executable, 'other/child.py'])",
+    )
+
+    done = traced(folder, env, "app.py")
+
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_child_that_imports_an_sdk_before_a_module_of_our_name(folder, env):
+    """Nor is it put aside by our own when that is begun with first."""
+    write(folder, "other/instrument.py", "mine = True")
+    write(folder, "other/child.py", "import openai, instrument; print(instrument.mine)")
+    write(
+        folder,
+        "app.py",
+        "import subprocess, sys; subprocess.run([sys.executable, 'other/child.py'])",
+    )
+
+    assert traced(folder, env, "app.py").stdout == "True\n"
+
+
 @pytest.mark.parametrize("option", ["-I", "-S", "-E"])
 def test_isolated_children_are_left_alone(folder, env, option):
     """A child that asks not to be disturbed runs, untraced and in silence."""

@@ -14,6 +14,7 @@ import argparse
 import json
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -50,27 +51,42 @@ class Outage:
     """A program whose backend is away for *down* seconds, and which ends *after* some more."""
 
     def __init__(self, down: float, *spool: str, after: float = AFTER_SECONDS) -> None:
-        self.port = free_port()
-        self.began = time.monotonic()
         self.down = down
-        url = f"http://127.0.0.1:{self.port}/runs"
-        self.process = start(PROGRAM, url, down + after, *spool)
+        self.began = time.monotonic()
+        self._port = free_port()
+        self._server: FaultServer | None = None
+        self._back = threading.Timer(down, self._come_back)
+        self._back.start()
+        url = f"http://127.0.0.1:{self._port}/runs"
+        self._process = start(PROGRAM, url, down + after, *spool)
+
+    def _come_back(self) -> None:
+        self._server = FaultServer(port=self._port).__enter__()
 
     def end(self) -> dict[str, Any]:
         """Wait until all is over, and check and say what came of it."""
-        time.sleep(max(0.0, self.began + self.down - time.monotonic()))
-        with FaultServer(port=self.port) as server:
-            (one,) = told(self.process, self.down + 60)
-            delivered_once(server.stored, [one])
+        (one,) = told(self._process, self.down + 60)
+        assert self._server is not None
+        delivered_once(self._server.stored, [one])
+        self.close()
         return {
             "down": self.down,
             "accepted": len(one.accepted),
-            "delivered": len(server.stored),
+            "delivered": len(self._server.stored),
             "tries_in_vain": one.lane["retried"],
-            "requests": len(server.requests),
+            "requests": len(self._server.requests),
             "worst_ms": round(1000 * one.more[0], 2),
-            "seconds": round(time.monotonic() - self.began, 1),
+            "seconds": round(one.at - self.began, 1),
         }
+
+    def close(self) -> None:
+        """End all that is still there."""
+        self._back.cancel()
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+        if self._server is not None:
+            self._server.close()
 
 
 def main() -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,26 +13,14 @@ from tests.faults.outage import Outage
 from tests.faults.runner import delivered_once, run, start, told
 from tests.transport.faultserver import Answer, FaultServer, Hang
 
-REAL_SECONDS = 25.0
 
+def test_short_outage(tmp_path: Path) -> None:
+    """1, 2: with a spool and without, all that was recorded meanwhile arrives, once."""
+    outages = [Outage(2.0, after=1.0), Outage(2.0, str(tmp_path / "spool"), after=1.0)]
 
-@pytest.fixture(scope="module", autouse=True)
-def real() -> Iterator[Outage]:
-    """Begin the outage that takes its time, so that the others of this file pass meanwhile."""
-    outage = Outage(REAL_SECONDS)
-    yield outage
-    if outage.process.poll() is None:
-        outage.process.kill()
-        outage.process.communicate()
-
-
-@pytest.mark.parametrize("spools", [False, True])
-def test_short_outage(tmp_path: Path, spools: bool) -> None:
-    """2: everything that was recorded while the backend was away arrives, once."""
-    result = Outage(2.0, *([str(tmp_path / "spool")] if spools else []), after=1.0).end()
-
-    assert result["delivered"] == result["accepted"] >= 5
-    assert result["tries_in_vain"] <= 8
+    for result in [outage.end() for outage in outages]:
+        assert result["delivered"] == result["accepted"] >= 5
+        assert result["tries_in_vain"] <= 8
 
 
 FROZEN = """
@@ -66,7 +53,7 @@ def test_stopped_during_a_request(fault: Hang | Answer) -> None:
         while not server.requests:
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGSTOP)
-        time.sleep(2.5)
+        time.sleep(1.7)
         os.kill(process.pid, signal.SIGCONT)
         out, err = process.communicate("go on\n", timeout=20)
 
@@ -160,9 +147,9 @@ def test_fork_while_locks_are_held() -> None:
         delivered_once(server.stored, all_told)
 
 
-def test_real_outage(real: Outage) -> None:
+def test_real_outage(real_outage: Outage) -> None:
     """2: at the default settings an outage of 25 s loses nothing; tries are few, callers unhurt."""
-    result = real.end()
+    result = real_outage.end()
 
     assert result["delivered"] == result["accepted"] >= 55
     assert result["tries_in_vain"] <= 15

@@ -13,6 +13,7 @@ import pytest
 
 from instrument import cli
 from instrument.commands.asking import filters_of, is_meant, moment
+from instrument.commands.printing import writable
 from instrument.commands.show import arriving
 from instrument.exporters.sqlite import SqliteExporter
 from instrument.run import Answer, Error, Feedback, Run, Usage
@@ -280,3 +281,12 @@ def test_following_a_file_that_is_no_store(tmp_path, capsys):
 
     assert cli.main(["show", "--follow", "--store", str(broken)]) == 1
     assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"), [("utf-8", "✗ 東京 → é"), ("cp1252", "x ?? > é"), ("ascii", "x ?? > ?")]
+)
+def test_old_terminals(encoding, text):
+    """Whatever the terminal's character set, a failure is told from a success."""
+    assert writable("✗ 東京 → é", encoding) == text
+    assert writable("✓", encoding) != writable("✗", encoding) != "?"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -13,11 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from instrument.cost import Cost, total
 from instrument.exporters import _sqlite_schema
 from instrument.exporters.sqlite import SqliteExporter
 from instrument.run import Answer, Error, Feedback, Run, Snapshot, Usage, UserEvent
 from instrument.store import Bucket, Filters, Session, Store, StoreError, Totals, Value
-from instrument.store.questions import match, percentile
+from instrument.store.questions import SCANNED_RUNS, match, percentile
 from instrument.store.reader import address
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
@@ -169,11 +173,13 @@ def test_filters(store, filters, expected):
 @pytest.mark.parametrize(
     "words",
     ["capital", "CAPITAL", "capi", "capital france", '"capital of"', "france capital", "Crème",
-     "creme", "日本", "🎉", "RateLimitError", "gpt-4o", '"of', "ratelimit", "(", "Zürich?"],
+     "creme", "日本", "🎉", "RateLimitError", "gpt-4o", '"of', "ratelimit", "(", "Zürich?", "本",
+     "日は日本で", "France 日本", "กรุงเทพ", "เทพ", "서울", "25 °C", "→ b", "25"],
 )  # fmt: skip
 def test_search_finds(store, words):
     """Words are found in prompts, answers, names and errors, in any script, however typed."""
     messages = [{"role": "user", "content": "The capital of France (crème) 🎉, Zürich?"}]
+    messages[0]["content"] += " กรุงเทพมหานคร 서울특별시 25 °C a→b"
     answer = {"role": "assistant", "content": "今日は日本です"}
     error = Error("Slow down", "RateLimitError")
     found = store(a_run("a", input=snap(messages), output=snap(answer), error=error), a_run("b"))
@@ -182,13 +188,115 @@ def test_search_finds(store, words):
 
 
 @pytest.mark.parametrize(
-    "words", ['"of capital"', "apital", "capital spain", "%", "_", "NOT capital"]
+    "words",
+    ['"of capital"', "apital", "capital spain", "%", "_", "NOT capital", "c", "本日", "🎈", "zq"],
 )
 def test_search_does_not_find(store, words):
     """Words that are not there, or not in that order, find nothing, and no sign is a command."""
-    found = store(a_run("a", input=snap("The capital of France")))
+    found = store(a_run("a", input=snap("The capital of France 日本 🎉")))
 
     assert found.newest(9, Filters(search=words)) == []
+
+
+def test_signs_are_looked_for_in_the_newest_runs(store):
+    """What no index holds is looked for in so many of the newest runs, and that is said."""
+    between = [a_run(f"r{n}", n) for n in range(1, SCANNED_RUNS)]
+    old, new = a_run("old", 0, input=snap("what?!")), a_run("new", 1e6, input=snap("what?!"))
+    found = store(old, *between, new)
+
+    assert ids(found.newest(9, Filters(search="?!"))) == ["new"]
+    assert found.totals(Filters(search="?!")).runs == 1
+    assert found.scanned(Filters(search="?!")) == SCANNED_RUNS
+    assert ids(found.newest(9, Filters(search="what?!"))) == ["new", "old"]
+    assert found.scanned(Filters(search="what?!")) is None
+    assert found.scanned(Filters(status="ok")) is None
+
+
+def test_search_keeps_up(store):
+    """A run is found by what it says now: after it has ended, and was written twice in a batch."""
+    found = store(a_run("a", duration=None, input=snap("first 東京")), a_run("b", input=snap("x")))
+    found = store(
+        a_run("a", input=snap("second")),
+        a_run("b", input=snap("third")),
+        a_run("b", input=snap("fourth")),
+    )
+
+    asked = ("first", "東京", "second", "x", "third", "fourth")
+    assert [ids(found.newest(9, Filters(search=words))) for words in asked] == [
+        *([], [], ["a"], [], [], ["b"])
+    ]
+
+
+MINI = Answer(provider="openai", model="gpt-4o-mini-2024-07-18")
+GEMINI = Answer(provider="google", model="gemini-2.5-pro")
+CHAT = Answer(provider="deepseek", model="deepseek-chat")
+
+
+@pytest.fixture
+def calls():
+    """Calls of several prices, and some whose price is not known."""
+    long, half_a_day, usage = Usage(300_000, 7, cached=5), 43_200, Usage(900, 100, cached=100)
+    return [
+        a_run("a", 0, usage=usage, answer=MINI, user_id="ada"),
+        a_run("b", 10, usage=usage, answer=MINI, user_id="grace"),
+        a_run("c", 20, usage=usage, answer=GEMINI, user_id="ada"),
+        a_run("d", 25, usage=long, answer=GEMINI, trace_id="c", parent_id="c", user_id="ada"),
+        a_run("e", 30, usage=usage, answer=CHAT),
+        a_run("f", 30 + half_a_day, usage=usage, answer=CHAT),
+        a_run("g", 40, usage=usage, answer=Answer(provider="nobody", model="x"), name="x"),
+        a_run("h", 50, usage=None, answer=MINI, name="x"),
+        a_run("i", 60, usage=usage, answer=replace(MINI, service_tier="flex"), user_id="ada"),
+        a_run("failed", 70, error=Error("no", "E"), name="failed"),
+        a_run("open", 80, duration=None),
+        a_run("chain", 90, kind="chain", usage=usage),
+    ]
+
+
+def test_costs(store, calls):
+    """What runs cost is what they cost one by one, however they are grouped."""
+    pytest.importorskip("genai_prices", reason="the extra [cost] is not installed")
+    found = store(*calls)
+    whole = total(calls)
+
+    assert whole.known
+    assert found.totals().cost == whole
+    assert found.overview().totals.cost == whole
+    slots = [slot.totals.cost for slot in found.overview().slots if slot.totals.cost]
+    assert sum((cost.known or 0 for cost in slots), 0) == whole.known
+    assert found.by("model")["x"].cost == Cost(None, 2)
+    assert found.by("user_id")["ada"].cost == total(run for run in calls if run.user_id == "ada")
+    assert found.groups("user_id", search="ada")[0].cost == found.by("user_id")["ada"].cost
+    spent = {each.id: each.cost for each in found.summaries()}
+    assert spent["c"] == found.cost("c") == total(run for run in calls if run.trace_id == "c")
+    assert spent["failed"] == spent["chain"] == Cost()
+
+
+def test_costs_by_the_day(store):
+    """Calls before and after a price has changed are charged by the price of their day."""
+    pytest.importorskip("genai_prices", reason="the extra [cost] is not installed")
+    answer = Answer(provider="openai", model="o3")
+    days = [datetime(2025, month, 1, tzinfo=timezone.utc) for month in (5, 8)]
+    runs = [
+        a_run(str(day), started_at=day, usage=Usage(1_000_000, 100_000), answer=answer)
+        for day in days
+    ]
+
+    assert store(*runs).totals().cost == Cost(Decimal("16.8"))
+
+
+def test_costs_without_prices(store, calls, path):
+    """Where no prices are installed, no cost is known; they may be installed later."""
+    store(*calls)
+    code = (
+        "import sys; sys.modules['genai_prices'] = None\n"
+        "from instrument.store import Store\n"
+        "found = Store(sys.argv[1])\n"
+        "assert found.totals().cost is found.cost('a') is None\n"
+        "assert {each.cost for each in found.summaries()} == {None}\n"
+        "assert found.groups('user_id')[0].cost is None\n"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == 0
 
 
 @given(st.text(st.characters()))

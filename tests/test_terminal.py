@@ -286,6 +286,15 @@ def test_seconds(duration, expected):
     assert seconds(duration) == expected
 
 
+def test_names_before_explanations():
+    """Where a name would be cut, figures are written without the words that explain them."""
+    usage, answer = Usage(prompt=10, completion=2), Answer(time_to_first_token=0.25)
+    long = a_run(name="a-name-of-a-model-that-is-long", usage=usage, answer=answer)
+
+    assert "250 ms  10 → 2" in drawn(long, width=80)
+    assert "first token 250 ms  10 → 2 tokens" in drawn(long, width=90)
+
+
 def test_a_narrow_terminal():
     """In a narrow terminal names are cut before figures, and figures lose their words."""
     run = a_run(name="a-model-with-a-long-name-2026", usage=Usage(1, 2), duration=2.5,

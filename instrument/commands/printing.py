@@ -6,6 +6,9 @@ import os
 import shutil
 import sys
 
+PLAIN = str.maketrans("✓✗◐○│├└─→←…·—", "+x~o||`-><.--")
+"""Signs for old terminals, so that a failure is still told from a success."""
+
 
 def colour() -> bool:
     """Say whether to use colours: on a terminal, unless NO_COLOR or a dumb one says otherwise."""
@@ -25,15 +28,22 @@ def print_text(text: str) -> bool:
     Returns:
         False when nobody reads any more.
     """
-    encoding = sys.stdout.encoding or "utf-8"
     try:
-        sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+        sys.stdout.write(writable(text, sys.stdout.encoding or "utf-8") + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         # `| head` closed the pipe; what Python would flush at its end has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return False
     return True
+
+
+def writable(text: str, encoding: str) -> str:
+    """Replace what a character set does not have: our own signs by others, all else by `?`."""
+    try:
+        return text.encode(encoding).decode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(PLAIN).encode(encoding, "replace").decode(encoding)
 
 
 def complain(message: object) -> None:

@@ -42,6 +42,8 @@ r.tariff, count(*), min(r.started), max(r.prompt_tokens),
 sum(r.prompt_tokens), sum(r.completion_tokens), sum(r.cached_tokens),
 sum(r.audio_in), sum(r.audio_out)
 """
+WIDTH = SUMS.count(",") + 1
+"""How many columns `SUMS` selects."""
 
 
 def bills(db: Connection) -> Bills:

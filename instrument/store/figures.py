@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .questions import Bucket, Field, Filters, Session, Totals, Value, at, where
@@ -60,18 +61,20 @@ def timeline(db: Connection, width: float, filters: Filters) -> list[Bucket]:
 
 def sessions(db: Connection, user_id: str, gap: float) -> list[Session]:
     """Return the sessions of a user, oldest first; a new one begins after *gap* quiet seconds."""
+    signs = db.execute(_SIGNS, {"user": user_id}).fetchall()
     found: list[Session] = []
-    end = float("-inf")
-    for start, seconds, is_run in db.execute(_SIGNS, {"user": user_id}):
-        if start - end > gap:
-            found.append(Session(at(start), at(start), 0, 0))
-            end = start
+    first, end = 0, float("-inf")
+    for number, (start, seconds, _) in enumerate(signs):
+        if start - end > gap and number:
+            found.append(_session(signs[first:number], end))
+            first = number
         end = max(end, start + seconds)
-        last = found[-1]
-        found[-1] = Session(
-            last.started_at, at(end), last.runs + is_run, last.events + (not is_run)
-        )
-    return found
+    return [*found, _session(signs[first:], end)] if signs else []
+
+
+def _session(signs: Sequence[tuple[float, float, int]], end: float) -> Session:
+    runs = sum(is_run for _, _, is_run in signs)
+    return Session(at(signs[0][0]), at(end), runs, len(signs) - runs)
 
 
 _SOURCES = {"tag": ("g.tag", "runs r JOIN tags g ON g.n = r.n")}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from ..cost import Cost
 from .bills import SUMS as CHARGED
-from .bills import bills
+from .bills import WIDTH, bills
 from .questions import Totals, percentile
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def sums(
         f"WHERE {term} GROUP BY 1, {priced.keys}"
     )
     for value, *row in db.execute(query, values):
-        found.setdefault(value, Sum()).add(row[_WIDTH:], priced.cost(row[:_WIDTH]))
+        found.setdefault(value, Sum()).add(row[WIDTH:], priced.cost(row[:WIDTH]))
     return found
 
 
@@ -111,7 +111,6 @@ TOKENS = """
 sum(CASE WHEN r.model IS NOT NULL THEN r.prompt_tokens END),
 sum(CASE WHEN r.model IS NOT NULL THEN r.completion_tokens END)
 """
-_WIDTH = CHARGED.count(",") + 1
 _NAMES = ("runs", "calls", "errors", "open", "prompt_tokens", "completion_tokens")
 # Times come as one text for each group: a second pass would cost half as much again. Whole
 # microseconds are quicker to write and to read than seconds.

@@ -23,7 +23,7 @@ MAX_RUNS = 500
 """How many runs of one trace are shown."""
 
 NARROW = 80
-"""Below so many columns, figures are written without the words that explain them."""
+"""Below so many columns, and where names would be cut, figures are written without explanations."""
 
 LEAST_NAME = 20
 """Columns that names have at least, with the lines of the tree before them."""
@@ -101,15 +101,25 @@ def drawing(
 ) -> Iterator[list[Cell]]:
     """Draw the runs: a line of figures for each, in columns, and what was said below it."""
     shown = [(row.run, place) for row, place in zip(rows, places(rows, width), strict=True)]
-    table = [figures(run, cost, short=width < NARROW) for run, _ in shown]
-    widths = [max(map(width_of, cells)) for cells in zip(*table, strict=True)]
-    names = [width_of(place.head) + 2 + width_of(label(run)) for run, place in shown]
-    room = width - sum(each + 2 for each in widths if each)
-    column = min(max(names), max(room, LEAST_NAME))
+    longest = max(width_of(place.head) + 2 + width_of(label(run)) for run, place in shown)
+    runs = [run for run, _ in shown]
+    table, widths, room = tabled(runs, width, cost, short=width < NARROW)
+    if longest > room:  # a name says more than the words beside a figure
+        table, widths, room = tabled(runs, width, cost, short=True)
+    column = min(longest, max(room, LEAST_NAME))
     for (run, place), cells in zip(shown, table, strict=True):
         yield trimmed([*name(run, place, column), *columns(cells, widths), *notes(run)])
         for line in said(tree, run):
             yield [(place.below, "dim"), *line]
+
+
+def tabled(
+    runs: Sequence[Run], width: int, cost: Price | None, *, short: bool
+) -> tuple[Sequence[Sequence[str]], Sequence[int], int]:
+    """Write the figures of all runs; say how wide each column is, and what is left for names."""
+    table = [figures(run, cost, short=short) for run in runs]
+    widths = [max(map(width_of, cells)) for cells in zip(*table, strict=True)]
+    return table, widths, width - sum(each + 2 for each in widths if each)
 
 
 def trimmed(line: Sequence[Cell]) -> list[Cell]:

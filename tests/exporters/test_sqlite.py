@@ -613,7 +613,7 @@ def test_old_traces_go(path):
         assert rows(path, f"SELECT count(*) FROM {table}") == [(2,)]
     for table in ("tags", "events"):
         assert rows(path, f"SELECT count(*) FROM {table}") == [(0,)]
-    assert Store(path).newest(9, Filters(search="word")) == []
+    assert rows(path, "SELECT rowid FROM search WHERE search MATCH 'word'") == []
 
 
 def test_pruning_is_never_a_long_pause(path):
@@ -661,7 +661,9 @@ def test_the_file_stays_within_its_bound(path):
     assert path.stat().st_size < 2_600_000
     assert largest < 2_800_000
     assert Store(path).newest(9, Filters(search="word1829"))
+    assert rows(path, "SELECT rowid FROM search WHERE search MATCH 'word3'") == []
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
+    assert rows(path, "INSERT INTO search (search) VALUES ('integrity-check')") == []
 
 
 def test_only_events_are_pruned_too(path):

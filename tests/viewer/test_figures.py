@@ -11,12 +11,6 @@ from instrument.store import EVERYTHING, Filters, Store, Totals
 from instrument.store.overview import WIDTHS, width_for
 
 
-def rounded(totals):
-    """Durations go through text on their way, with fifteen digits."""
-    p50, p95 = (each and round(each, 9) for each in (totals.p50, totals.p95))
-    return replace(totals, p50=p50, p95=p95)
-
-
 def test_overview_says_what_totals_say(write, story, path):
     """In all, the overview has the figures of `totals`, but for those of first tokens."""
     runs = [
@@ -30,7 +24,7 @@ def test_overview_says_what_totals_say(write, story, path):
     for filters in (EVERYTHING, Filters(status="ok"), Filters(search="nothing has it")):
         totals = replace(store.totals(filters), ttft_p50=None, ttft_p95=None)
 
-        assert rounded(store.overview(filters).totals) == rounded(totals)
+        assert store.overview(filters).totals == totals
 
 
 def test_overview_over_time(write, story, path):
@@ -44,6 +38,16 @@ def test_overview_over_time(write, story, path):
     assert found.slots[0].totals.p95 == 3.0
     assert found.slots[1].totals == Totals()
     assert found.slots[0].at == story.now
+
+
+def test_overview_of_a_user(write, story, path):
+    """The time of one user, or one thread, is that of their runs, not of the whole store."""
+    whose = {"user_id": "ada", "thread_id": "t"}
+    write(story.run("a", 0), story.run("b", 86_400, **whose), story.run("c", 86_410, **whose))
+
+    for filters in (Filters(user_id="ada"), Filters(thread_id="t")):
+        assert Store(path).overview(filters, slots=12).width == 1
+    assert Store(path).overview(Filters(model="gpt-4o"), slots=12).width == 10_800
 
 
 def test_overview_of_nothing(write, story, path):

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from instrument.run import Answer, Attempt, Error, Feedback, Usage, UserEvent
+from instrument.store.questions import SCANNED_RUNS
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 
@@ -265,6 +266,30 @@ def test_costs(client, write, story):
     assert known.count("$2.50") == 2
     assert "$2.50 + ?" in known
     assert unknown.count("$") == 1
+
+
+def test_costs_in_lists(client, write, story):
+    """Lists and charts have what calls cost; where nothing of it is known they have no column."""
+    pytest.importorskip("genai_prices", reason="the extra [cost] is not installed")
+    answer = Answer(provider="openai", model="gpt-4o-2024-08-06")
+    whose = {"user_id": "ada", "thread_id": "t"}
+    write(story.run("plain", usage=Usage(5, 5), **whose))
+    without = [words(client.get(address)) for address in ("/", "/users", "/threads")]
+    write(story.run("known", 1, usage=Usage(1_000_000, 0), answer=answer, **whose))
+
+    assert not [text for text in without if "$" in text or "Cost" in text]
+    assert "Cost $2.50 + ? 1 unpriced" in words(client.get("/"))
+    for address in ("/users", "/threads"):
+        assert "$2.50 + ?" in words(client.get(address))
+    assert "1 call without a known price" in client.get("/users").text
+
+
+def test_signs_alone(client, write, story):
+    """A search that does not look through everything says so, any other does not."""
+    write(*(story.run(f"r{n}", n) for n in range(SCANNED_RUNS + 1)))
+
+    assert "newest 5,000 runs" in words(client.get("/", params={"q": "?!"}))
+    assert "newest" not in words(client.get("/", params={"q": "gpt?!"}))
 
 
 @pytest.mark.parametrize(

@@ -89,5 +89,6 @@ def recorded(folder: Path) -> list[Any]:
 
 
 def answers(folder: Path) -> list[str]:
-    """Read the answers of all runs out of the store of *folder*, in order."""
-    return sorted(orjson.loads(tree.root.output)["content"] for tree in recorded(folder))
+    """Read the answers of all ended runs out of the store of *folder*, in order."""
+    outputs = [tree.root.output for tree in recorded(folder)]
+    return sorted(orjson.loads(each)["content"] for each in outputs if each is not None)

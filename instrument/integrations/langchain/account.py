@@ -32,6 +32,7 @@ UNSAID_PARAMS: Final = frozenset(
 
 BLANK: Final = Answer()
 _NOTHING: Final[dict[str, JSON]] = {}
+_NO_FACTS: Final[list[LazyFacts]] = []
 
 _SECRET: Final = re.compile(
     r"api_?key|secret|password|credential|authorization|(access|auth|ad|bearer)_?token", re.I
@@ -113,7 +114,7 @@ class Account:
         self.error: Error | None = None
         self.partial: str | None = None
         self.first_token: float | None = None
-        self.absorbed: list[LazyFacts] = []
+        self.absorbed: list[LazyFacts] = [] if run.kind == "llm" else _NO_FACTS
         self.absorbed_bytes = 0
         self.duration: float | None = None
         self.size_bytes = 0
@@ -248,15 +249,11 @@ def clean_params(params: Snapshot | None) -> Snapshot | None:
 
 def read_answer(output: Taken | None) -> tuple[list[dict[str, JSON]], JSON]:
     """Read what `take_answer` wrote down: the choices, and LangChain's `llm_output`."""
-    told = None if output is None else orjson.loads(data_of(output))
+    data = output.data if isinstance(output, Shot) else output
+    told = orjson.loads(data) if isinstance(data, bytes) else None
     if not isinstance(told, list) or len(told) != 2 or not isinstance(told[0], list):
         return [], None
     return [choice for choice in told[0] if isinstance(choice, dict)], told[1]
-
-
-def data_of(taken: Taken) -> Snapshot:
-    """Give the JSON of a value."""
-    return taken.data if isinstance(taken, Shot) else taken
 
 
 def output_of(choices: list[dict[str, JSON]], shot: Taken | None) -> Snapshot | None:

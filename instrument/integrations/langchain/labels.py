@@ -163,7 +163,8 @@ def model_name(serialized: Any, told: Mapping[str, Any]) -> str:
     With a model chosen for one call, the parameters hold it beside the stale one of the
     constructor, so what LangChain worked out comes first.
     """
-    name = (told.get("metadata") or {}).get("ls_model_name")
+    metadata = told.get("metadata")
+    name = metadata.get("ls_model_name") if metadata else None
     if not name:
         params = told.get("invocation_params") or {}
         name = next((params[key] for key in MODEL_KEYS if params.get(key)), None)

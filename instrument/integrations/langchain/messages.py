@@ -34,7 +34,10 @@ FILES: Final = frozenset({"image", "audio", "video", "file", "text-plain"})
 
 def read(shot: Taken) -> Snapshot:
     """Give what was written down, with every marked message converted and every payload marked."""
-    if isinstance(shot, Shot):
+    if isinstance(shot, Rows):
+        messages = [convert(item) for item in lay_out(shot)]
+        value: JSON = {"messages": messages} if shot.is_state else list(messages)
+    elif isinstance(shot, Shot):
         value = convert(orjson.loads(shot.data), shot.texts, shot.rows)
     elif shot.find(_MARKED) >= 0 or holds_payload(shot):
         value = convert(orjson.loads(shot))

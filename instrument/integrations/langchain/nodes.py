@@ -93,7 +93,7 @@ class Node:
     def absorb(self, facts: LazyFacts, size_bytes: int) -> None:
         """Take what the SDK saw of this very call, also a moment after the run has ended."""
         account = self.account if self._told is None else self._told()
-        if account is not None:
+        if account is not None and account.run.kind == "llm":
             account.absorbed.append(facts)
             account.absorbed_bytes += size_bytes
 

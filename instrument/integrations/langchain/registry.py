@@ -18,8 +18,12 @@ from uuid import UUID
 MAX_OPEN: Final = 10_000
 """How many runs may be open at once; above that the oldest tenth is given up."""
 
-MAX_CLOSED: Final = 4_096
-"""How many ended runs are remembered, so that late children find their parent."""
+MAX_CLOSED: Final = 1_024
+"""
+How many ended runs are remembered, so that late children find their parent.
+
+Each end forgets the oldest, whose memory nothing has touched for as many runs.
+"""
 
 MAX_SECONDS: Final = 3_600.0
 """Seconds after which a run is given up in which nothing has begun."""

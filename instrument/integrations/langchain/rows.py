@@ -2,16 +2,13 @@
 The messages of a list, kept by their strings.
 
 An agent hands its whole history to every step. Nobody can change a string, so the usual messages
-need no copy: their texts are kept, and the worker writes them down. Column by column, because the
-interpreter then runs over the messages in C; what the application's thread would have to do for
-each message costs several times as much.
+need no copy: their texts are kept, and the worker writes them down. One pass, message by message:
+what costs the application's thread most is to look at their memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import repeat
-from operator import attrgetter, itemgetter
 from typing import Any, Final, TypeAlias, final
 
 import orjson
@@ -22,8 +19,8 @@ from ...snapshot import clean, pack
 MARK: Final = "__lc_message__"
 """Key whose value is the role of a message that the worker has to convert."""
 
-ROW_BYTES: Final = 64
-"""What a message weighs beside its texts, in bytes."""
+CELL_BYTES: Final = 16
+"""What a cell weighs beside its text, in bytes."""
 
 USUAL: Final = {
     ("langchain_core.messages.human", "HumanMessage"): "user",
@@ -36,16 +33,10 @@ USUAL: Final = {
 roles: Final[dict[type, str]] = {}
 """The same by class, as far as these have been seen: nothing of LangChain's is imported here."""
 
-Raw: TypeAlias = Callable[[Any], bytes]
+Write: TypeAlias = Callable[[Any], bytes]
 """Writes down, as JSON, a message that is more than its texts."""
 
-_fields, _content, _more = (
-    attrgetter("__dict__"),
-    itemgetter("content"),
-    itemgetter("additional_kwargs"),
-)
-_get = dict.get
-_TEXT = {str}
+_CALLING = ("assistant", "tool")
 _NO_REFUSAL = {"refusal": None}  # what langchain-openai puts on every answer
 
 
@@ -55,63 +46,64 @@ class Rows:
     A list of messages.
 
     Attributes:
-        roles: Who each is from.
-        texts: What each says; bytes are the JSON of a message that is more than its texts.
-        calls: The tool calls of all of them, as one JSON list; empty when there are none.
-        call_ids: The calls that are answered.
-        names: Who speaks, and `statuses` how a tool fared; empty when nothing is said of it.
+        cells: Three for each message: its role, its text, and the JSON of an assistant's tool calls
+            or the id of the call that a tool answers. With no role: JSON of a message that is more.
+        is_state: Whether they are all that is in the state of a graph, under `messages`.
         size_bytes: What they weigh in the queue.
     """
 
-    __slots__ = ("call_ids", "calls", "names", "roles", "size_bytes", "statuses", "texts")
+    __slots__ = ("cells", "is_state", "size_bytes")
 
-    def __init__(self, said: tuple[str, ...], texts: tuple[str | bytes, ...], calls: bytes) -> None:
-        self.roles = said
-        self.texts = texts
-        self.calls = calls
-        self.call_ids: tuple[Any, ...] = ()
-        self.names: tuple[Any, ...] = ()
-        self.statuses: tuple[Any, ...] = ()
-        self.size_bytes = ROW_BYTES * len(said) + sum(map(len, texts)) + len(calls)
+    def __init__(self, cells: list[Any]) -> None:
+        self.cells = cells
+        self.is_state = False
+        self.size_bytes = CELL_BYTES * len(cells) + sum(map(len, cells))
+
+    def __len__(self) -> int:
+        return self.size_bytes
 
 
-def keep(messages: list[Any], write: Raw) -> Rows | None:
-    """
-    Keep a list of messages; None when something else is among them.
+class OddMessageError(Exception):
+    """A message is more than its texts."""
 
-    Raises:
-        KeyError: A message was made without its fields.
-        TypeError: The arguments of a tool call are no JSON.
-    """
-    values = tuple(messages)
-    said: tuple[Any, ...] = tuple(map(roles.get, map(type, values)))
-    if None in said:
+
+def refuse(message: Any) -> bytes:
+    """Write no message down that is more than its texts."""
+    raise OddMessageError
+
+
+def keep(messages: list[Any], write: Write = refuse) -> Rows | None:
+    """Keep a list of messages; None when something else is among them, or a message is odd."""
+    try:
+        return _keep(messages, write) if messages and type(messages[0]) in roles else None
+    except (KeyError, TypeError, OddMessageError):  # without its fields; arguments that are no JSON
         return None
-    fields = tuple(map(_fields, values))
-    texts = tuple(map(_content, fields))
-    odd = any(map(_get, fields, repeat("invalid_tool_calls"))) or not _TEXT.issuperset(
-        map(type, texts)
-    )
-    if odd or any(map(_more, fields)):
-        texts = tuple(map(_text, values, fields, repeat(write)))
-    calls = tuple(map(_get, fields, repeat("tool_calls")))
-    rows = Rows(said, texts, pack(calls) if any(calls) else b"")
-    call_ids = tuple(map(_get, fields, repeat("tool_call_id")))
-    if any(call_ids):
-        rows.call_ids = call_ids
-        statuses = tuple(map(_get, fields, repeat("status")))
-        rows.statuses = statuses if "error" in statuses else ()
-    names = tuple(map(_get, fields, repeat("name")))
-    if any(names):
-        rows.names = names
-    return rows
 
 
-def _text(message: Any, fields: dict[str, Any], write: Raw) -> str | bytes:
-    text, more = fields["content"], fields["additional_kwargs"]
-    if type(text) is str and (not more or more == _NO_REFUSAL):
-        return text if not fields.get("invalid_tool_calls") else write(message)
-    return write(message)
+def _keep(messages: list[Any], write: Write) -> Rows | None:
+    cells: list[Any] = []
+    for message in messages:
+        role = roles.get(type(message))
+        if role is None:
+            return None
+        fields = message.__dict__
+        text, more = fields["content"], fields["additional_kwargs"]
+        if type(text) is not str or fields["name"] or (more and more != _NO_REFUSAL):
+            cells += "", write(message), ""
+        elif role in _CALLING:
+            cells += _calling(role, text, fields) or ("", write(message), "")
+        else:
+            cells += role, text, ""
+    return Rows(cells)
+
+
+def _calling(role: str, text: str, fields: dict[str, Any]) -> tuple[str, str, str | bytes] | None:
+    if role == "tool":
+        return None if fields["status"] == "error" else (role, text, fields["tool_call_id"])
+    if fields["invalid_tool_calls"]:
+        return None
+    calls = fields["tool_calls"]
+    return role, text, pack(calls) if calls else ""
 
 
 # ---- from here on: the worker's thread ----
@@ -119,26 +111,11 @@ def _text(message: Any, fields: dict[str, Any], write: Raw) -> str | bytes:
 
 def lay_out(rows: Rows) -> Iterator[JSON]:
     """Give each message with its fields, for `messages.message`."""
-    blank = (None,) * len(rows.roles)
-    calls = orjson.loads(rows.calls) if rows.calls else blank
-    columns = zip(
-        rows.roles,
-        rows.texts,
-        calls,
-        rows.call_ids or blank,
-        rows.names or blank,
-        rows.statuses or blank,
-        strict=True,
-    )
-    for role, text, its_calls, call_id, name, status in columns:
-        if isinstance(text, bytes):
+    cells = iter(rows.cells)
+    for role, text, last in zip(cells, cells, cells, strict=True):
+        if not role:
             yield orjson.loads(text)
+        elif isinstance(last, bytes):
+            yield {MARK: role, "content": clean(text), "tool_calls": orjson.loads(last)}
         else:
-            yield {
-                MARK: role,
-                "content": clean(text),
-                "tool_calls": its_calls,
-                "tool_call_id": call_id,
-                "name": name,
-                "status": status,
-            }
+            yield {MARK: role, "content": clean(text), "tool_call_id": last}

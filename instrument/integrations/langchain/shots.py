@@ -43,7 +43,6 @@ ROLES: Final = {
     "FunctionMessageChunk": "function",
 }
 
-_FIRST = {ROWS: 0}
 _CALLS = ("tool_calls", "invalid_tool_calls")
 _TOLD = ("usage_metadata", "response_metadata")
 _MORE = frozenset(
@@ -78,8 +77,8 @@ class Shot:
         return self._size_bytes
 
 
-Taken: TypeAlias = "Snapshot | Shot"
-"""A value as it was; JSON alone when that says all."""
+Taken: TypeAlias = "Snapshot | Shot | Rows"
+"""A value as it was; JSON alone, or the messages of a list alone, when that says all."""
 
 
 def take(value: Any) -> Taken:
@@ -87,13 +86,16 @@ def take(value: Any) -> Taken:
     kind = type(value)
     if kind is str:
         return snapshot(value)
-    camera = _Camera()
-    if kind is dict:
-        if list in map(type, value.values()):
-            value = camera.state(value)
-    elif kind is list:
-        value = camera.items(value)
-    return camera.take(value)
+    if kind is list:
+        rows = keep(value)
+        if rows is not None:
+            return rows
+    elif kind is dict and len(value) == 1 and type(value.get("messages")) is list:
+        rows = keep(value["messages"])
+        if rows is not None:
+            rows.is_state = True
+            return rows
+    return _Camera().take(value)
 
 
 def take_answer(response: Any) -> Taken:
@@ -130,6 +132,10 @@ class _Camera:
         self.rows: list[Rows] | None = None
 
     def take(self, value: Any) -> Taken:
+        if type(value) is list:
+            value = self.items(value)
+        elif type(value) is dict and list in map(type, value.values()):
+            value = self.state(value)
         data = snapshot(value, self.unfold)
         if self.rows is None and self.texts is None:
             return data
@@ -137,17 +143,11 @@ class _Camera:
 
     def items(self, values: list[Any]) -> Any:
         """Keep a list that begins with a usual message by the texts of its messages."""
-        if not values or type(values[0]) not in roles:
-            return values
-        try:
-            rows = keep(values, self.write)
-        except (KeyError, TypeError):
-            return values
+        rows = keep(values, self.write)
         if rows is None:
             return values
         if self.rows is None:
-            self.rows = [rows]
-            return _FIRST
+            self.rows = []
         self.rows.append(rows)
         return {ROWS: len(self.rows) - 1}
 

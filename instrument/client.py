@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 EXIT_SECONDS = 5.0
 """How long the end of the process waits for deliveries, in seconds."""
 
+SIGTERM_SECONDS = 4.0
+"""The part of it that SIGTERM takes, where the application decides what comes next."""
+
 
 @final
 class Client:
@@ -34,6 +38,8 @@ class Client:
 
     def __init__(self, settings: config.Settings) -> None:
         from .privacy import filter_for
+        from .serverless import RootEnds
+        from .sigterm import Sigterm
         from .transport import Bounds, SpoolOptions, Transport
 
         self.settings = settings
@@ -51,9 +57,14 @@ class Client:
             else SpoolOptions(path=settings.spool, sync=settings.spool_sync),
             on_start=Termination(self.deliver).watch,
         )
+        publish = self.transport.publish
+        if settings.flush_at_root_end:
+            publish = RootEnds(self.transport).publish
         self.recorder = Recorder(
-            self.transport.publish, sample_rate=settings.sample_rate, user_id=settings.user_id
+            publish, sample_rate=settings.sample_rate, user_id=settings.user_id
         )
+        self.exit_seconds = EXIT_SECONDS
+        self._sigterm = Sigterm(self._terminate, EXIT_SECONDS)
         self._undo: list[Callable[[], None]] = []
 
     def install(self) -> None:
@@ -65,11 +76,24 @@ class Client:
 
         self._undo = [*integrations.install_all(self.recorder), Uvicorn(self.deliver).install()]
         recorders.installed.append(self.recorder)
+        if self.settings.flush_on_sigterm:
+            self._sigterm.install()
+            self._undo.append(self._sigterm.uninstall)
 
     def deliver(self) -> None:
         """Deliver before an end by a signal; streams that are open end here."""
         self.recorder.end_streams()
         self.transport.flush(DELIVERY_SECONDS)
+
+    def _terminate(self, is_end: bool) -> None:
+        """Deliver before SIGTERM does what it does: end the process, or call the application."""
+        if is_end:
+            self.recorder.end_streams()
+            self.transport.shutdown(EXIT_SECONDS)
+            return
+        began = time.monotonic()
+        self.transport.flush(SIGTERM_SECONDS)
+        self.exit_seconds = EXIT_SECONDS - min(SIGTERM_SECONDS, time.monotonic() - began)
 
     def uninstall(self) -> None:
         """Trace nothing new, and take back what is still ours; what runs now ends as it would."""
@@ -96,6 +120,8 @@ def instrument(  # noqa: PLR0913 - each setting is one keyword, to be read in on
     flush_interval: float | None = None,
     spool: str | os.PathLike[str] | None = None,
     spool_sync: Literal["none", "batch", "interval"] | None = None,
+    flush_at_root_end: bool | None = None,
+    flush_on_sigterm: bool | None = None,
 ) -> None:
     """
     Trace every OpenAI and LangChain call of this process from now on.
@@ -119,6 +145,11 @@ def instrument(  # noqa: PLR0913 - each setting is one keyword, to be read in on
             process delivers what this one does not, however it ends. By default there is none.
         spool_sync: When that is forced to the disk: "none" (it outlives the process, not the
             machine), "batch" (the default), "interval" (every half second).
+        flush_at_root_end: Wait for the delivery, 2 seconds at most, whenever a run without a parent
+            ends; for processes that are frozen between two requests. By default only where the
+            environment says that this is such a platform.
+        flush_on_sigterm: On SIGTERM deliver, 5 seconds at most, and then do what would have been
+            done: call the handler that was there before, or die of it. Off by default.
 
     Raises:
         ConfigError: A setting cannot be used; the sentence says the remedy.
@@ -317,7 +348,7 @@ def _at_exit() -> None:
     if _client is not None:
         with guard("deliver at exit"):
             _client.recorder.end_streams()
-            _client.transport.shutdown(EXIT_SECONDS)
+            _client.transport.shutdown(_client.exit_seconds)
 
 
 def _end_with_worker() -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol, TypeAlias, final, get_args
 from . import exporters
 from .exporters._base import Environment, HttpExporter, LocalExporter
 from .run import JSON, ConfigError
+from .serverless import freezes
 
 AnyExporter: TypeAlias = "HttpExporter | LocalExporter"
 Redact: TypeAlias = "Callable[[JSON], JSON]"
@@ -56,6 +57,8 @@ class Settings:
         flush_interval: Seconds a run waits at most before it is sent.
         spool: Folder in which what is accepted lies as well, to outlive the process, if any.
         spool_sync: When that is forced to the disk; see `transport.SpoolOptions`.
+        flush_at_root_end: Whether the end of a root run waits for the delivery.
+        flush_on_sigterm: Whether SIGTERM delivers before it does what it would have done.
     """
 
     exporters: Sequence[AnyExporter]
@@ -69,6 +72,8 @@ class Settings:
     flush_interval: float = 1.0
     spool: str | None = None
     spool_sync: Sync = "batch"
+    flush_at_root_end: bool = False
+    flush_on_sigterm: bool = False
 
 
 def read(options: Mapping[str, Any], env: Environment | None = None) -> Settings:
@@ -103,6 +108,12 @@ def read(options: Mapping[str, Any], env: Environment | None = None) -> Settings
         ),
         spool=_spool(given.get("spool", env.get("INSTRUMENT_SPOOL_DIR", ""))),
         spool_sync=_sync(given, env),
+        flush_at_root_end=_flag(
+            "flush_at_root_end", "INSTRUMENT_FLUSH_AT_ROOT_END", given, env, default=freezes(env)
+        ),
+        flush_on_sigterm=_flag(
+            "flush_on_sigterm", "INSTRUMENT_FLUSH_ON_SIGTERM", given, env, default=False
+        ),
     )
 
 
@@ -110,7 +121,9 @@ OPTIONS = frozenset(
     {
         "capture_content",
         "exporters",
+        "flush_at_root_end",
         "flush_interval",
+        "flush_on_sigterm",
         "hash_user_ids",
         "redact",
         "sample_rate",
@@ -237,10 +250,19 @@ def _sync(given: Mapping[str, Any], env: Environment) -> Sync:
     raise ConfigError(f"spool_sync is {value!r}: use one of {', '.join(get_args(Sync))}")
 
 
-def _flag(option: str, variable: str, given: Mapping[str, Any], env: Environment) -> bool:
+def _flag(
+    option: str,
+    variable: str,
+    given: Mapping[str, Any],
+    env: Environment,
+    *,
+    default: bool = True,
+) -> bool:
     if option in given:
         return bool(given[option])
-    value = env.get(variable, "1").strip().lower()
+    if variable not in env:
+        return default
+    value = env[variable].strip().lower()
     if value in _TRUE:
         return True
     if value in _FALSE:

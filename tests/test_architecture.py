@@ -24,7 +24,7 @@ LAYERS = (
     ),
     ("context", "exporters._base", "exporters._text", "terminal"),
     ("recorder", "privacy"),
-    ("told", "ends"),
+    ("told", "ends", "serverless", "sigterm"),
     ("transport",),
     ("exporters", "integrations"),
     ("config", "questions", "figures", "store"),

@@ -113,6 +113,15 @@ class Transport:
         """
         return self._settle(timeout, is_final=False)
 
+    def hasten(self, seconds: float) -> None:
+        """Have everything delivered that was recorded until now, within *seconds*; wait for nothing."""
+        worker = self._current()
+        if worker.desk.is_finished or threading.get_ident() in worker.own:
+            return
+        worker.desk.inbox.put(Flush(self._clock() + seconds))
+        if not worker.is_running:
+            worker.start()
+
     def shutdown(self, timeout: float | None = None) -> Flushed:
         """
         Deliver what there is and end; what is left is dropped, counted as `exit`, or stays on disk.

@@ -229,6 +229,18 @@ def test_wrong_settings(folder, env, server):
     assert len(server.requests) == 1
 
 
+def test_store_that_cannot_be_written(folder, env, server):
+    """What keeps the store from being written is said with its name, and the program runs."""
+    store = write(folder, "file", "") / "runs.db"
+    write(folder, "app.py", ASK)
+
+    done = traced(folder, {**env, "INSTRUMENT_STORE": str(store)}, "app.py")
+
+    assert (done.returncode, len(server.requests)) == (0, 1)
+    assert f"sqlite: {store} cannot be written: " in done.stderr
+    assert "failure of our own" not in done.stderr
+
+
 def test_module_of_our_name(folder, env):
     """A program with a module named `instrument` gets its own."""
     write(folder, "instrument.py", "mine = True")

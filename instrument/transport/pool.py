@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections import deque
@@ -182,8 +183,19 @@ def perform(step: Step, exporter: Exporter, sender: Sender, deadline: float) -> 
             return response
         return Reply(response, read(exporter, step, response))
     if isinstance(step, Write) and isinstance(exporter, LocalExporter):
-        return Written(exporter.write(step.items) or {})
+        return write(exporter, step)
     return Failure("setup", "the exporter is neither for HTTP nor for this machine")
+
+
+def write(exporter: LocalExporter, step: Write) -> Written | Failure:
+    """Have items written; what the system says against it is for the user to read."""
+    try:
+        return Written(exporter.write(step.items) or {})
+    except OSError as error:
+        if error.errno is None:  # its text is not the system's, and may hold anything
+            raise
+        place = getattr(exporter, "path", None) or "its file"
+        return Failure("again", f"{place} cannot be written: {os.strerror(error.errno)}")
 
 
 def read(exporter: HttpExporter, step: Send, response: Response) -> Verdict | None:

@@ -113,12 +113,14 @@ def parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     Part Python's own options from the program: `-uOm mod x` is `-uO`, and `-m mod x`.
 
-    What Python does not know stays among its options, for it to say so.
+    What Python does not know stays among its options, for it to say so; `--` ends them.
     """
     options: list[str] = []
     rest = list(words)
     while rest and rest[0].startswith("-") and rest[0] != "-":
         word = rest.pop(0)
+        if word == "--":
+            return options, rest
         found = None if word.startswith("--") else VALUED.search(word)
         if found is not None and found["last"] in ENDING:
             options += [f"-{found['flags']}"] if found["flags"] else []

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -51,6 +52,8 @@ WAYS = [
     ["-BqsW", "ignore", "app.py"],
     ["--check-hash-based-pycs", "never", "app.py"],
     ["-uc", SHOW, "x"],
+    ["--", "app.py", "-x"],
+    ["-u", "--", "app.py", "--"],
 ]
 CODES = [
     ["-c", ""],
@@ -86,10 +89,17 @@ def env(folder):
     return {**environment("http://127.0.0.1:9"), "PYTHONPATH": str(folder / "modules")}
 
 
+def both(folder, env, *words, stdin=""):
+    """Run a program without us and with us, at the same time."""
+    with ThreadPoolExecutor(2) as pool:
+        started = [pool.submit(way, folder, env, *words, stdin=stdin) for way in (python, traced)]
+        return [each.result() for each in started]
+
+
 @pytest.mark.parametrize("words", WAYS, ids=" ".join)
 def test_program_finds_everything_as_it_was(folder, env, words):
     """Arguments, options, path, `__main__`, signals, stdin and exit code are a plain start's."""
-    plain, ours = (way(folder, env, *words, stdin="in\nput") for way in (python, traced))
+    plain, ours = both(folder, env, *words, stdin="in\nput")
 
     assert plain.returncode == 7, plain.stderr
     assert ours.stdout == plain.stdout
@@ -103,7 +113,7 @@ def test_program_ends_as_it_would(folder, env, words):
     """Exit codes, deaths by signals and what Python says are a plain start's."""
     quiet = {**env, "INSTRUMENT_QUIET": "1"}
 
-    plain, ours = (way(folder, quiet, *words) for way in (python, traced))
+    plain, ours = both(folder, quiet, *words)
 
     assert ours.returncode == plain.returncode
     assert (ours.stdout, ours.stderr) == (plain.stdout, plain.stderr)
@@ -127,6 +137,12 @@ def test_python_by_its_name(folder, env, name):
 
     assert done.returncode == 0, done.stderr
     assert len(recorded(folder)) == 1
+
+
+@posix
+def test_two_dashes_before_a_command(folder, env):
+    """`instrument run -- command` is the command, as people write it elsewhere."""
+    assert traced(folder, env, "--", "echo", "-u", "--").stdout == "-u --\n"
 
 
 @posix
@@ -160,7 +176,7 @@ def test_empty_entry_of_the_path(folder, env):
     write(folder, "elsewhere/app.py", SHOW)
     env["PYTHONPATH"] = os.pathsep.join(["", str(folder / "modules"), ""])
 
-    plain, ours = (way(folder, env, "elsewhere/app.py") for way in (python, traced))
+    plain, ours = both(folder, env, "elsewhere/app.py")
 
     assert plain.returncode == 7
     assert ours.stdout == plain.stdout
@@ -227,6 +243,7 @@ def test_no_hang_up(folder, env):
         (["-Wcm", "app.py"], ["-Wcm"], ["app.py"]),
         (["-W"], ["-W"], []),
         (["--version"], ["--version"], []),
+        (["--", "gunicorn", "--", "x"], [], ["gunicorn", "--", "x"]),
     ],
 )
 def test_options_are_parted(words, options, program):

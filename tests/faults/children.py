@@ -10,6 +10,7 @@ or `terminate` (a pool that is terminated). FOLDER is a spool.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import time
 from typing import Any
@@ -59,6 +60,8 @@ def main(url: str, library: str, method: str, who: str, shape: str, folder: str 
     else:
         pool.close()
     pool.join()
+    if folder:
+        os._exit(0)  # its backend is down: it need not try until the end
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import gzip
 import json
@@ -84,6 +85,11 @@ def circular() -> Any:
     return value
 
 
+def cursor() -> Any:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        return connection.cursor()
+
+
 def deep() -> Any:
     value: list[Any] = []
     for _ in range(3000):
@@ -109,7 +115,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "decimal": lambda: Decimal("1.5"),
     "function": lambda: lambda: None,
     "mock": unittest.mock.MagicMock,
-    "cursor": lambda: sqlite3.connect(":memory:").cursor(),
+    "cursor": cursor,
     "generator": lambda: (n for n in range(3)),
     "module and type": lambda: [json, dict, Ellipsis, NotImplemented],
     "ten million characters": lambda: "x" * 10_000_000,

@@ -175,7 +175,9 @@ ROWS: Mapping[int, Row] = {
     ),
     27: row(
         "SIGTERM with a handler of ours: delivers, in time, and whoever was there decides the end",
-        "test_ends: test_called_by_another_handler, test_uvicorn_that_was_told_to_end",
+        "test_sigterm: test_dies_of_it, test_handler_of_the_application, test_hanging_backend, "
+        "test_asyncio, test_no_deadlock, test_uvicorn",
+        "test_ends: test_called_by_another_handler",
         "test_launch: test_signals",
     ),
     28: row(
@@ -307,6 +309,7 @@ ROWS: Mapping[int, Row] = {
     51: row(
         "a process that is frozen during a request: the request is tried again, nobody is replaced",
         "faults/test_outages: test_stopped_during_a_request",
+        "test_serverless: test_end_of_a_root, test_frozen_for_ever",
     ),
     52: row(
         "a reply that is lost: the same ids and bytes again",

@@ -23,30 +23,27 @@ TABLE = "CREATE VIRTUAL TABLE search USING fts5 (text, content='', columnsize=0)
 MERGED = 16
 """How many parts of the index become one at a time: fewer are quicker to read, more to write."""
 
-_SIGN = re.compile(
-    "([\u00a6\u00a9\u00ae\u00b0\u2010-\u2bff\u3000-\u3004\u3008-\u3020\ufe30-\ufe4f"
-    "\U0001f000-\U0001faff])"
-)
-"""Signs and emoji, which the index would take for spaces."""
+_SIGN = "\u00a6\u00a9\u00ae\u00b0\u2190-\u24ff\u25a0-\u2bff\U0001f000-\U0001faff"
+"""Emoji, arrows and other signs that the index would take for spaces, and people look for."""
 
-_UNSPACED = re.compile(
-    "([\u0e00-\u109f\u1780-\u17ff\u1950-\u1aaf\u2e80-\u2fdf\u3005-\u3007\u3021-\ud7ff"
-    "\uf900-\ufaff\uff66-\uffdc\U00016fe0-\U0001b2ff\U00020000-\U0003ffff])"
+_UNSPACED = (
+    "\u0e00-\u109f\u1780-\u17ff\u1950-\u1aaf\u2e80-\u2fdf\u3005-\u3007\u3021-\ud7ff"
+    "\uf900-\ufaff\uff66-\uffdc\U00016fe0-\U0001b2ff\U00020000-\U0003ffff"
 )
 """Letters of scripts that put no spaces between words: Thai, Khmer, Chinese, Japanese, Korean."""
 
+_CUT = re.compile(f"[{_UNSPACED}]+|([{_SIGN}])")
+
 
 def indexable(text: str) -> str:
-    """Write a text so that the index cuts it into what people search for: signs one by one."""
-    if text.isascii():
-        return text
-    named = _SIGN.sub(lambda found: f" {_name(found[0])} ", text)
-    return _UNSPACED.sub(r" \1 ", named)
+    """Write a text so that the index cuts it where people do, and holds signs."""
+    return text if text.isascii() else _CUT.sub(_apart, text)
 
 
-def _name(sign: str) -> str:
-    """Name a sign as a word that nobody writes."""
-    return f"zq{ord(sign):x}qz"
+def _apart(found: re.Match[str]) -> str:
+    sign = found[1]
+    # A sign is named as a word that nobody writes.
+    return f" zq{ord(sign):x}qz " if sign else f" {' '.join(found[0])} "
 
 
 @final

@@ -21,6 +21,10 @@ QUIET_SECONDS = 60.0
 """How long a warning that was given is not repeated, in seconds."""
 
 
+class _Saying(Exception):  # noqa: N818 - it is no error
+    """Stands before the failure that is told of, whose message may hold a prompt."""
+
+
 class Notices:
     """Warnings that are said once in `QUIET_SECONDS` for each subject, and counted always."""
 
@@ -37,7 +41,10 @@ class Notices:
         if now - self._said.get(subject, -QUIET_SECONDS) < QUIET_SECONDS:
             return
         self._said[subject] = now
-        logger.log(level, message, *values)
+        try:
+            raise _Saying from None
+        except _Saying:  # so it is this that a broken log handler prints as its error's context
+            logger.log(level, message, *values)
 
     def clear(self) -> None:
         """Forget every count, as a forked child does."""

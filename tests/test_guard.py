@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from instrument.guard import Notices, guard, notices
+from instrument.guard import Notices, guard, logger, notices
 
 
 @pytest.fixture
@@ -55,6 +55,28 @@ def test_strict() -> None:
         raise ValueError("seen")
     with pytest.raises(ValueError, match="seen"):
         guard("do a thing").stop(ValueError("seen"))
+
+
+@pytest.mark.usefixtures("_lenient")
+def test_broken_log_handler(capsys: pytest.CaptureFixture[str]) -> None:
+    """What logging prints of a handler that fails has nothing of the failure we told it of."""
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            try:
+                raise OSError("the disk is full")
+            except OSError:
+                self.handleError(record)
+
+    broken = Broken()
+    logger.addHandler(broken)
+    with guard("tell"):
+        raise ValueError("the prompt")
+    logger.removeHandler(broken)
+    printed = capsys.readouterr().err
+
+    assert "the disk is full" in printed
+    assert "the prompt" not in printed
 
 
 def test_levels(caplog: pytest.LogCaptureFixture) -> None:

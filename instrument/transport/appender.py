@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain, repeat
 from typing import TypeAlias, final
 
 from ..guard import notices
@@ -72,9 +72,12 @@ class Appender:
     def _append(self, batch: Sequence[Addressed]) -> Sequence[Place | None]:
         """Write items at once if the file takes them all, else in halves."""
         frames = [frame for _, frame in batch if frame is not None]
-        sizes = [size for _, _, size in frames]
-        if len(frames) == len(batch) and (len(batch) == 1 or sum(sizes) <= self._room()):
-            return self._write(frames, sizes, Counter([names for names, _ in batch]))
+        if len(frames) == len(batch):
+            heads, bodies, sizes = zip(*frames, strict=True)
+            size = sum(sizes)
+            if len(batch) == 1 or size <= self._room():
+                file = self._written(list(chain(*zip(heads, bodies, strict=True))), size)
+                return self._note(file, [names for names, _ in batch], sizes)
         if len(batch) == 1:
             self.counts["unspooled"] += 1
             return [None]
@@ -86,26 +89,26 @@ class Appender:
         file = self._current
         return self._segment_bytes - (0 if file is None or not file.is_alive else file.size)
 
-    def _write(
-        self, frames: Sequence[Framed], sizes: Sequence[int], tally: Counter[tuple[str, ...]]
+    def _note(
+        self, file: Held | None, names: Sequence[tuple[str, ...]], sizes: Sequence[int]
     ) -> Sequence[Place | None]:
-        size = sum(sizes)
-        fits = size <= self._options.max_bytes // 4
-        file = self._written(frames, size) if fits else None
+        """Count what was written at the end of a file, if it was, and say where it lies."""
         if file is None:
-            self.counts["unspooled"] += len(frames)
-            return [None] * len(frames)
-        for names, count in tally.items():
-            for name in names:
+            self.counts["unspooled"] += len(sizes)
+            return [None] * len(sizes)
+        for each, count in Counter(names).items():
+            for name in each:
                 file.in_memory[name] += count
-        self.counts["written"] += len(frames)
-        return [(file, offset) for offset in accumulate(sizes[:-1], initial=file.size - size)]
+        self.counts["written"] += len(sizes)
+        offsets = accumulate(sizes[:-1], initial=file.size - sum(sizes))
+        return list(zip(repeat(file), offsets, strict=False))
 
-    def _written(self, frames: Sequence[Framed], size: int) -> Held | None:
+    def _written(self, pieces: Sequence[bytes], size: int) -> Held | None:
         """Write to a file that has room, else to a new one; give it, or None."""
+        if size > self._options.max_bytes // 4:
+            return None
         if self.is_off or self._clock() < self._next_try:
             return None
-        pieces = [piece for head, body, _ in frames for piece in (head, body)]
         while (file := self._usable(size)) is not None:
             if file.append(pieces, size):
                 self.works = True

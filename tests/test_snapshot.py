@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import enum
 import pathlib
+import tracemalloc
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -169,3 +170,14 @@ def test_clean(text: str) -> None:
     kept = [c for c in text if not "\ud800" <= c <= "\udfff"]
 
     assert [c for c in clean(text).encode().decode() if c != "?"] == [c for c in kept if c != "?"]
+
+
+def test_snapshot_holds_no_more_than_its_bytes():
+    """What is kept of a value takes the memory that the queue counts, not that of a large buffer."""
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    kept = [snapshot({"text": "x" * 5_000}) for _ in range(100)]
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+
+    assert grown < 2 * sum(map(len, kept))

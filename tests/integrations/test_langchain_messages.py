@@ -35,7 +35,7 @@ from instrument.integrations.langchain.account import (
     read_answer,
 )
 from instrument.integrations.langchain.messages import read
-from instrument.integrations.langchain.shots import take, take_answer
+from instrument.integrations.langchain.shots import ROWS, take, take_answer
 from instrument.integrations.langchain.usage import add_up
 from instrument.recorder import Recorder
 from instrument.run import Snapshot, Usage
@@ -239,6 +239,104 @@ def test_later_changes_do_not_show():
     message.content[0]["image_url"]["url"] = "changed"
 
     assert "changed" not in read(shot).decode()
+
+
+def history():
+    """The usual messages of an agent."""
+    return [
+        SystemMessage("be kind"),
+        HumanMessage("hi"),
+        AIMessage("", tool_calls=[copy.deepcopy(CALL)], additional_kwargs={"refusal": None}),
+        ToolMessage("3", tool_call_id="c1"),
+        AIMessage("three"),
+    ]
+
+
+HISTORY = [
+    {"role": "system", "content": "be kind"},
+    {"role": "user", "content": "hi"},
+    {"role": "assistant", "content": "", "tool_calls": [CALLED]},
+    {"role": "tool", "content": "3", "tool_call_id": "c1"},
+    {"role": "assistant", "content": "three"},
+]
+ODD = {
+    "blocks": (
+        HumanMessage([{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{BIG}"}}]),
+        "image_url",
+    ),
+    "name": (HumanMessage("hi", name="ada"), "ada"),
+    "failed tool": (ToolMessage("no", tool_call_id="c2", status="error"), "is_error"),
+    "refusal": (AIMessage("", additional_kwargs={"refusal": "never"}), "never"),
+    "tuple": (("human", "hello"), "hello"),
+    "dictionary": ({"role": "user", "content": "hello"}, "hello"),
+    "arguments": (AIMessage("", tool_calls=[{**CALL, "args": {"a": {1}}}]), "add"),
+}
+
+
+def remember_usual_messages():
+    """Have the usual classes known, as they are after the first run of a process."""
+    for message in history():
+        take(message)
+
+
+def test_history():
+    """The messages of a list, alone or in a state, come to the same as one by one."""
+    remember_usual_messages()
+
+    assert seen(history()) == HISTORY
+    assert seen({"messages": history()}) == {"messages": HISTORY}
+    assert seen({"n": 1, "messages": history()}) == {"n": 1, "messages": HISTORY}
+    assert seen({"a": history(), "b": history(), "c": []}) == {"a": HISTORY, "b": HISTORY, "c": []}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_one_in_a_history(name):
+    """One message that is more than its texts leaves the others as they are."""
+    remember_usual_messages()
+    odd, part = ODD[name]
+
+    for value in ([*history(), odd], {"n": 1, "messages": [*history(), odd]}):
+        told = seen(value)
+        messages = told["messages"] if isinstance(told, dict) else told
+        assert messages[: len(HISTORY)] == HISTORY
+        assert part in str(messages[len(HISTORY) :])
+        assert BIG not in str(messages)
+
+
+def test_later_changes_of_a_history_do_not_show():
+    """Whatever is changed in a message after it was seen, what is recorded stays."""
+    remember_usual_messages()
+    messages = history()
+    shots = [take(messages), take({"messages": messages}), take({"n": 1, "messages": messages})]
+    messages[0].content = "changed"
+    messages[1].additional_kwargs["refusal"] = "changed"
+    messages[2].tool_calls[0]["args"]["a"] = "changed"
+    messages[2].tool_calls.append({**CALL, "name": "changed"})
+    messages[3].tool_call_id = "changed"
+    messages[4].content += " changed"
+    messages.append(HumanMessage("changed"))
+
+    for shot in shots:
+        assert "changed" not in read(shot).decode()
+
+
+def test_history_weighs_what_it_holds():
+    """What is kept by reference counts in the queue as if it were a copy."""
+    remember_usual_messages()
+    call = {**CALL, "args": {"code": "y" * 30_000}}
+    messages = [HumanMessage("x" * 50_000), AIMessage("", tool_calls=[call])]
+
+    assert len(take(messages)) > 80_000
+    assert len(take({"messages": messages})) > 80_000
+
+
+def test_history_that_holds_our_own_mark():
+    """A message that has the key of a list of messages in it is written down as it is."""
+    remember_usual_messages()
+    block = {"type": "x", ROWS: 0}
+
+    assert seen({"n": 1, "messages": [HumanMessage([block])]})["messages"][0]["content"] == [block]
+    assert seen([HumanMessage("hi"), HumanMessage([block])])[1]["content"] == [block]
 
 
 VALUES = {

@@ -9,6 +9,7 @@ what costs the application's thread most is to look at their memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import Any, Final, TypeAlias, final
 
 import orjson
@@ -19,8 +20,8 @@ from ...snapshot import clean, pack
 MARK: Final = "__lc_message__"
 """Key whose value is the role of a message that the worker has to convert."""
 
-CELL_BYTES: Final = 16
-"""What a cell weighs beside its text, in bytes."""
+ROW_BYTES: Final = 64
+"""What a message weighs beside its texts, in bytes."""
 
 USUAL: Final = {
     ("langchain_core.messages.human", "HumanMessage"): "user",
@@ -36,7 +37,6 @@ roles: Final[dict[type, str]] = {}
 Write: TypeAlias = Callable[[Any], bytes]
 """Writes down, as JSON, a message that is more than its texts."""
 
-_CALLING = ("assistant", "tool")
 _NO_REFUSAL = {"refusal": None}  # what langchain-openai puts on every answer
 
 
@@ -46,18 +46,25 @@ class Rows:
     A list of messages.
 
     Attributes:
-        cells: Three for each message: its role, its text, and the JSON of an assistant's tool calls
-            or the id of the call that a tool answers. With no role: JSON of a message that is more.
+        said_by: The role of each; empty for one that is more than its texts.
+        texts: The text of each; JSON where there is no role.
+        call_ids: The calls that the tools among them answer, in turn.
+        calls: The tool calls of each assistant among them, in turn, as one JSON list; or nothing.
         is_state: Whether they are all that is in the state of a graph, under `messages`.
         size_bytes: What they weigh in the queue.
     """
 
-    __slots__ = ("cells", "is_state", "size_bytes")
+    __slots__ = ("call_ids", "calls", "is_state", "said_by", "size_bytes", "texts")
 
-    def __init__(self, cells: list[Any]) -> None:
-        self.cells = cells
+    def __init__(
+        self, said_by: list[str], texts: list[Any], call_ids: list[str], calls: bytes
+    ) -> None:
+        self.said_by = said_by
+        self.texts = texts
+        self.call_ids = call_ids
+        self.calls = calls
         self.is_state = False
-        self.size_bytes = CELL_BYTES * len(cells) + sum(map(len, cells))
+        self.size_bytes = ROW_BYTES * len(texts) + sum(map(len, texts)) + len(calls)
 
     def __len__(self) -> int:
         return self.size_bytes
@@ -76,34 +83,34 @@ def keep(messages: list[Any], write: Write = refuse) -> Rows | None:
     """Keep a list of messages; None when something else is among them, or a message is odd."""
     try:
         return _keep(messages, write) if messages and type(messages[0]) in roles else None
-    except (KeyError, TypeError, OddMessageError):  # without its fields; arguments that are no JSON
+    except (KeyError, TypeError, OddMessageError):  # no message, or one without its fields; no JSON
         return None
 
 
-def _keep(messages: list[Any], write: Write) -> Rows | None:
-    cells: list[Any] = []
+def _keep(messages: list[Any], write: Write) -> Rows:
+    said_by: list[str] = []
+    texts: list[Any] = []
+    call_ids: list[str] = []
+    calls: list[Any] = []
     for message in messages:
-        role = roles.get(type(message))
-        if role is None:
-            return None
+        role = roles[type(message)]
         fields = message.__dict__
         text, more = fields["content"], fields["additional_kwargs"]
         if type(text) is not str or fields["name"] or (more and more != _NO_REFUSAL):
-            cells += "", write(message), ""
-        elif role in _CALLING:
-            cells += _calling(role, text, fields) or ("", write(message), "")
-        else:
-            cells += role, text, ""
-    return Rows(cells)
-
-
-def _calling(role: str, text: str, fields: dict[str, Any]) -> tuple[str, str, str | bytes] | None:
-    if role == "tool":
-        return None if fields["status"] == "error" else (role, text, fields["tool_call_id"])
-    if fields["invalid_tool_calls"]:
-        return None
-    calls = fields["tool_calls"]
-    return role, text, pack(calls) if calls else ""
+            role = ""
+        elif role == "assistant":
+            if fields["invalid_tool_calls"]:
+                role = ""
+            else:
+                calls.append(fields["tool_calls"])
+        elif role == "tool":
+            if fields["status"] == "error":
+                role = ""
+            else:
+                call_ids.append(fields["tool_call_id"])
+        said_by.append(role)
+        texts.append(text if role else write(message))
+    return Rows(said_by, texts, call_ids, pack(calls) if any(calls) else b"")
 
 
 # ---- from here on: the worker's thread ----
@@ -111,11 +118,15 @@ def _calling(role: str, text: str, fields: dict[str, Any]) -> tuple[str, str, st
 
 def lay_out(rows: Rows) -> Iterator[JSON]:
     """Give each message with its fields, for `messages.message`."""
-    cells = iter(rows.cells)
-    for role, text, last in zip(cells, cells, cells, strict=True):
+    calls = iter(orjson.loads(rows.calls) if rows.calls else repeat(None))
+    call_ids = iter(rows.call_ids)
+    for role, text in zip(rows.said_by, rows.texts, strict=True):
         if not role:
             yield orjson.loads(text)
-        elif isinstance(last, bytes):
-            yield {MARK: role, "content": clean(text), "tool_calls": orjson.loads(last)}
-        else:
-            yield {MARK: role, "content": clean(text), "tool_call_id": last}
+            continue
+        told: dict[str, JSON] = {MARK: role, "content": clean(text)}
+        if role == "assistant":
+            told["tool_calls"] = next(calls)
+        elif role == "tool":
+            told["tool_call_id"] = next(call_ids)
+        yield told

@@ -44,7 +44,6 @@ ROLES: Final = {
 }
 
 _CALLS = ("tool_calls", "invalid_tool_calls")
-_TOLD = ("usage_metadata", "response_metadata")
 _MORE = frozenset(
     {"refusal", "function_call", "tool_calls", "audio", "reasoning_content", "__openai_role__"}
 )
@@ -189,9 +188,9 @@ class _Camera:
             return {"text": fields["text"], "info": fields.get("generation_info")}
         told = fields["message"].__dict__
         marked = self._marked("assistant", told)
-        for name in _TOLD:
-            marked[name] = told.get(name)
-        if not told.get("response_metadata"):
+        marked["usage_metadata"] = told.get("usage_metadata")
+        marked["response_metadata"] = of_provider = told.get("response_metadata")
+        if not of_provider:
             marked["info"] = fields.get("generation_info")
         return marked
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 from ..codec import Storable, decode
 from ..cost import Cost
@@ -39,9 +39,9 @@ from .questions import (
     Summary,
     Totals,
     Value,
-    at,
     is_scanned,
 )
+from .summaries import summaries
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -86,11 +86,7 @@ class Store:
     ) -> list[Summary]:
         """Return the newest traces that have such a run, a line for each, newest first."""
         with self._opened() as db:
-            ids = _ids(db, filters, limit, offset)
-            rows = db.execute(_SUMMARIES.format(_marks(ids)), ids)
-            spent = costs(db, "trace_id", ids)
-            found = {each.id: each for each in (_summary(row, spent) for row in rows)}
-        return [found[each] for each in ids]
+            return summaries(db, _ids(db, filters, limit, offset))
 
     def trace(self, trace_id: str) -> Tree | None:
         """
@@ -349,24 +345,6 @@ def _resolve(db: Connection, query: str, beginning: str) -> tuple[int, str] | No
     return (found[0][0], found[0][1]) if found else None
 
 
-def _summary(row: Sequence[Any], spent: Mapping[str, Cost]) -> Summary:
-    tags, models, title, started, ended, *columns = row
-    values: dict[str, Any] = dict(zip(_COLUMNS, columns, strict=True))
-    return Summary(
-        **values,
-        started_at=at(started),
-        duration=max(0.0, ended - started),
-        error=title[len(values["name"]) + 1 :],
-        models=_parts(models),
-        tags=_parts(tags),
-        cost=spent.get(values["id"]),
-    )
-
-
-def _parts(joined: str | None) -> tuple[str, ...]:
-    return tuple(joined.split(_SEPARATOR)) if joined else ()
-
-
 def _marks(values: Sequence[object]) -> str:
     return ", ".join("?" * len(values))
 
@@ -382,21 +360,6 @@ _FEEDBACK = """
 SELECT r.trace_id, e.data FROM runs r JOIN events e ON e.run_id = r.id WHERE r.trace_id IN ({})
 ORDER BY e.at, e.n
 """
-_SEPARATOR = "\x1f"
-_SUMMARIES = """
-SELECT (SELECT group_concat(tag, char(31)) FROM tags WHERE n = t.root),
-    (SELECT group_concat(model, char(31)) FROM (
-        SELECT DISTINCT model FROM runs WHERE trace_id = t.id AND model IS NOT NULL
-    )),
-    x.title, t.started, t.ended,
-    t.id, r.name, r.kind, r.status, r.ttft, t.runs, t.errors, t.open,
-    t.prompt_tokens, t.completion_tokens, t.user_id, t.thread_id, x.prompt, x.answer
-FROM traces t JOIN runs r ON r.n = t.root JOIN texts x ON x.n = t.root WHERE t.id IN ({})
-"""
-_COLUMNS = (
-    *("id", "name", "kind", "status", "ttft", "runs", "errors", "open"),
-    *("prompt_tokens", "completion_tokens", "user_id", "thread_id", "prompt", "answer"),
-)
 _RUNS = """
 SELECT r.started, r.n, b.data FROM runs r JOIN bodies b ON b.n = r.n
 WHERE (r.started, r.n) > (:at, :n) AND {} ORDER BY r.started, r.n LIMIT :limit

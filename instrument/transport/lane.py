@@ -39,7 +39,6 @@ from .trees import Trees
 MAX_LONE_REFUSALS = 3
 """Items of one refused batch that are refused alone before all the rest of it is given up."""
 
-
 SHORTER = 4
 """Part of an item that is sent when a backend refused it for its size, and again if need be."""
 

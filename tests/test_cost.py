@@ -46,6 +46,9 @@ RUN = Run(
     answer=ANSWER,
 )
 
+LONG = Usage(prompt=300_000, completion=7, cached=5)
+GEMINI = Answer(provider="google", model="gemini-2.5-pro")
+
 
 @priced
 def test_tokens_by_price():
@@ -106,6 +109,32 @@ def test_audio_needs_a_price_of_its_own():
 
 
 @priced
+def test_service_tiers():
+    """A tier that has a price of its own is charged by it; one that has none is not known."""
+    autumn = replace(RUN, started_at=datetime(2026, 11, 1, tzinfo=timezone.utc))
+    answer = replace(GEMINI, model="gemini-3.8-flash-lite-tts")
+    usual, flex, odd = (
+        cost_of(replace(autumn, answer=replace(answer, service_tier=tier)))
+        for tier in ("default", "flex", "odd")
+    )
+    if flex is None:
+        pytest.skip("this release of genai-prices does not know the tier")
+
+    assert flex == usual / 2
+    assert odd is None
+
+
+@priced
+def test_parts_whose_price_nobody_says():
+    """Tokens that are both cached and spoken have no price, and are not charged as one of these."""
+    usage = Usage(prompt=100, completion=10, audio_in=10)
+    realtime = replace(RUN, answer=replace(ANSWER, model="gpt-realtime"))
+
+    assert cost_of(replace(realtime, usage=usage)) is not None
+    assert cost_of(replace(realtime, usage=replace(usage, cached=20))) is None
+
+
+@priced
 def test_embeddings_have_no_completion():
     """The cost of an embedding is that of its input."""
     answer = Answer(provider="openai", model="text-embedding-3-small")
@@ -125,10 +154,6 @@ def test_total_says_what_it_leaves_out():
     assert cost == Cost(Decimal(1), 1)
     assert written(cost) == "$1.00 + ?"
     assert total([chain]) == Cost(None, 0)
-
-
-LONG = Usage(prompt=300_000, completion=7, cached=5)
-GEMINI = Answer(provider="google", model="gemini-2.5-pro")
 
 
 @priced

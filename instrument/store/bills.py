@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
@@ -96,13 +96,7 @@ def costs(db: Connection, column: str, values: Sequence[object]) -> Mapping[Any,
         f"GROUP BY 1, {found.keys}",
         values,
     )
-    return added((value, found.cost(row)) for value, *row in rows)
-
-
-def added(parts: Iterable[tuple[Any, Cost | None]]) -> dict[Any, Cost]:
-    """Add costs up by what they are of."""
-    found: dict[Any, Cost] = {}
-    for value, cost in parts:
-        if cost is not None:
-            found[value] = found.get(value, Cost()) + cost
-    return found
+    spent: dict[Any, Cost] = {}
+    for value, *row in rows:
+        spent[value] = spent.get(value, Cost()) + (found.cost(row) or Cost())
+    return spent

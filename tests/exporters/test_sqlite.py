@@ -693,7 +693,8 @@ def test_without_full_text_search(tmp_path):
     db.execute(f"PRAGMA user_version = {len(_sqlite_schema.MIGRATIONS)}")
     db.close()
     exporter = SqliteExporter(path)
-    exporter.write([a_run(input=Snapshot(b'"100% of the capital"')), a_run("s")])
+    exporter.write([a_run(duration=None, input=Snapshot(b'"the city"')), a_run("s")])
+    exporter.write([a_run(input=Snapshot(b'"100% of the capital"'))])
     exporter.close()
 
     assert [tree.id for tree in Store(path).newest(9, Filters(search="0% OF the"))] == ["r"]

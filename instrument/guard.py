@@ -42,7 +42,7 @@ class Notices:
             return
         self._said[subject] = now
         try:
-            raise _Saying from None
+            raise _Saying from None  # noqa: TRY301 - to be what is handled while the line is logged
         except _Saying:  # so it is this that a broken log handler prints as its error's context
             logger.log(level, message, *values)
 

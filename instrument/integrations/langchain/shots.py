@@ -43,6 +43,7 @@ ROLES: Final = {
     "FunctionMessageChunk": "function",
 }
 
+_PLAIN = {str, int, float, bool, type(None)}
 _CALLS = ("tool_calls", "invalid_tool_calls")
 _MORE = frozenset(
     {"refusal", "function_call", "tool_calls", "audio", "reasoning_content", "__openai_role__"}
@@ -89,8 +90,11 @@ def take(value: Any) -> Taken:
         rows = keep(value)
         if rows is not None:
             return rows
-    elif kind is dict and len(value) == 1 and type(value.get("messages")) is list:
-        rows = keep(value["messages"])
+    elif kind is dict:
+        if _PLAIN.issuperset(map(type, value.values())):
+            return snapshot(value)
+        alone = value.get("messages") if len(value) == 1 else None
+        rows = keep(alone) if type(alone) is list else None
         if rows is not None:
             rows.is_state = True
             return rows

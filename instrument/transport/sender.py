@@ -30,6 +30,8 @@ _GZIP = 31  # zlib's window bits for a gzip frame, which has no time in it: same
 _LEAST_SECONDS = 0.001
 _MAX_CONNECTIONS = 16
 
+ENDED = Failure("again", "the transport has ended")
+
 
 @final
 class Sender:
@@ -50,12 +52,15 @@ class Sender:
         self._clock = clock
         self._firsts = firsts or Firsts([CLIENT])
         self._client: httpx.Client | None = None
+        self._is_closed = False
         self._timer = Timer(clock)
         self._no_gzip: set[str] = set()
 
     def send(self, request: Request, deadline: float) -> Response | Failure:
         """Send *request* and read its reply, by *deadline* on the monotonic clock."""
         client = self._connected()
+        if client is None:
+            return ENDED
         import httpx
 
         self._timer.deadline = deadline
@@ -64,11 +69,16 @@ class Sender:
                 return self._exchange(client, request)
         except httpx.TransportError as error:
             return failure(error)
+        except RuntimeError:
+            if self._is_closed:  # between two steps of this request
+                return ENDED
+            raise
         except (httpx.InvalidURL, ValueError, TypeError) as error:
             return Failure("setup", f"{type(error).__name__}: the URL or a header is not valid")
 
     def close(self) -> None:
         """Close the connections; a request that is under way fails."""
+        self._is_closed = True
         client, self._client = self._client, None
         if client is not None:
             with guard("close connections"):
@@ -100,9 +110,9 @@ class Sender:
                 break
         return bytes(data[:most])
 
-    def _connected(self) -> httpx.Client:
+    def _connected(self) -> httpx.Client | None:
         with self._firsts.of(CLIENT):
-            if self._client is None:
+            if self._client is None and not self._is_closed:
                 self._client = make_client(self._bounds)
                 self._timer.watch(self._client)
                 "host".encode("idna")  # loads what the resolution of a name needs

@@ -200,3 +200,14 @@ def test_log_of_a_whole_run_has_no_secrets(transport, caplog):
 
     assert "SECRET" not in caplog.text
     assert "PROMPT" not in caplog.text
+
+
+def test_nothing_is_sent_after_the_end():
+    """A request that comes late, on a thread that was slow, fails and makes no new client."""
+    made = Sender(QUICK)
+    with FaultServer() as server:
+        assert send(made, server).status == 200
+        made.close()
+
+        assert send(made, server) == Failure("again", "the transport has ended")
+        assert len(server.requests) == 1

@@ -524,6 +524,18 @@ def test_reading_while_somebody_writes(store, path):
     writer.close()
 
 
+def test_one_answer_is_of_one_moment(store, path):
+    """What is written while a question is answered is no part of the answer."""
+    found = store(a_run("a"))
+
+    with found._opened() as db:
+        before = db.execute("SELECT count(*) FROM tariffs").fetchone()
+        store(a_run("b", usage=Usage(1, 1), answer=Answer(provider="new", model="new")))
+
+        assert db.execute("SELECT count(*) FROM tariffs").fetchone() == before
+    assert found.totals().runs == 2
+
+
 def test_reading_changes_nothing(store, path):
     """No question writes into the store."""
     found = store(a_run("a"))

@@ -267,6 +267,7 @@ class Store:
             )
             try:
                 check(db, self.path)
+                db.execute("BEGIN")  # all of one answer is of one moment, whoever writes meanwhile
                 yield db
             finally:
                 db.close()

@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from . import recorder as recorders
 from . import told
 from .context import bound
-from .ends import DELIVERY_SECONDS, Termination, Uvicorn
+from .ends import Uvicorn
 from .guard import guard, logger, notices
 from .recorder import Note, Recorder, own_id
 from .run import ConfigError, Feedback, UserEvent
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 EXIT_SECONDS = 5.0
 """How long the end of the process waits for deliveries, in seconds."""
 
+DELIVERY_SECONDS = 2.0
+"""How long uvicorn's end and that of a worker of `multiprocessing` wait for deliveries."""
+
 SIGTERM_SECONDS = 4.0
 """The part of it that SIGTERM takes, where the application decides what comes next."""
 
@@ -39,10 +43,12 @@ class Client:
     def __init__(self, settings: config.Settings) -> None:
         from .privacy import filter_for
         from .serverless import RootEnds
-        from .sigterm import Sigterm
+        from .sigterm import Sigterm, watch_worker
         from .transport import Bounds, SpoolOptions, Transport
 
         self.settings = settings
+        self._sigterm = Sigterm(self._terminate, EXIT_SECONDS)
+        self._worker_sigterm = Sigterm(lambda _: self.deliver(), DELIVERY_SECONDS)
         self.transport = Transport(
             settings.exporters,
             process=filter_for(
@@ -55,7 +61,7 @@ class Client:
             spool=None
             if settings.spool is None
             else SpoolOptions(path=settings.spool, sync=settings.spool_sync),
-            on_start=Termination(self.deliver).watch,
+            on_start=partial(watch_worker, self._worker_sigterm),
         )
         publish = self.transport.publish
         if settings.flush_at_root_end:
@@ -64,7 +70,6 @@ class Client:
             publish, sample_rate=settings.sample_rate, user_id=settings.user_id
         )
         self.exit_seconds = EXIT_SECONDS
-        self._sigterm = Sigterm(self._terminate, EXIT_SECONDS)
         self._undo: list[Callable[[], None]] = []
 
     def install(self) -> None:
@@ -75,6 +80,7 @@ class Client:
             self.transport.wake()
 
         self._undo = [*integrations.install_all(self.recorder), Uvicorn(self.deliver).install()]
+        self._undo.append(self._worker_sigterm.uninstall)
         recorders.installed.append(self.recorder)
         if self.settings.flush_on_sigterm:
             self._sigterm.install()

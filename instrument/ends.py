@@ -1,65 +1,20 @@
 """
-The ends of a process that `atexit` never hears of, and what is delivered before them.
+The end of uvicorn, which `atexit` never hears of, and what is delivered before it.
 
-`with Pool() as pool:` ends its workers by SIGTERM, and uvicorn, once it has shut down in order, ends
-itself by the SIGTERM that it was sent. Wherever else that signal ends a process at once, it does so
-with us too: a handler in Python runs only when the main thread comes back to Python.
+Once it has shut down in order, uvicorn ends itself by the SIGTERM that it was sent.
 """
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
-import threading
 from collections.abc import Awaitable, Callable
-from types import FrameType
 from typing import Any, TypeAlias, final
 
 from .guard import guard
 
-DELIVERY_SECONDS = 2.0
-"""How long the end by a signal waits for deliveries, in seconds."""
-
 SERVER = "uvicorn.server"
 
 Deliver: TypeAlias = Callable[[], object]
-
-
-@final
-class Termination:
-    """
-    What a worker of `multiprocessing` does when it is told to end.
-
-    Args:
-        deliver: Called before the end.
-    """
-
-    def __init__(self, deliver: Deliver) -> None:
-        self._deliver = deliver
-
-    def watch(self) -> None:
-        """Handle SIGTERM if this is a worker, and nobody else handles or ignores it."""
-        with guard("watch for the end of a worker"):
-            if is_worker() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-                signal.signal(signal.SIGTERM, self)
-
-    def __call__(self, number: int, _: FrameType | None) -> None:
-        """Deliver, and let the signal do what it would have done."""
-        with guard("deliver before the end of a worker"):
-            self._deliver()
-        if signal.getsignal(number) is not self:
-            return  # another handler has called this one, and decides what comes next
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-
-
-def is_worker() -> bool:
-    """Say whether `multiprocessing` started this process, and this is its main thread."""
-    module = sys.modules.get("multiprocessing.process")
-    if module is None or module.parent_process() is None:
-        return False
-    return threading.current_thread() is threading.main_thread()
 
 
 @final

@@ -1,5 +1,9 @@
 """
-SIGTERM, for those who ask for it: deliver first, and then let the signal do what it would have done.
+SIGTERM: deliver first, and then let the signal do what it would have done.
+
+That is for those who ask for it, and for the workers of `multiprocessing`: `with Pool() as pool:`
+ends them by this signal, always. Elsewhere a process that dies of it dies at once with us too,
+because a handler in Python runs only when the main thread comes back to Python.
 
 A signal may arrive anywhere, also while the main thread holds a lock that a delivery needs. So the
 delivery is done on a thread of its own, for which the handler waits; and where the main thread was
@@ -13,6 +17,7 @@ import _thread
 import os
 import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -167,6 +172,21 @@ class Sigterm:
             delivery.calls_back = True
             raise
         return False
+
+
+def watch_worker(handler: Sigterm) -> None:
+    """Have *handler* on if this is a worker whose end by SIGTERM nobody else handles or ignores."""
+    with guard("watch for the end of a worker"):
+        if is_worker() and _current() is signal.SIG_DFL:
+            handler.install()
+
+
+def is_worker() -> bool:
+    """Say whether `multiprocessing` started this process, and this is its main thread."""
+    module = sys.modules.get("multiprocessing.process")
+    if module is None or module.parent_process() is None:
+        return False
+    return threading.current_thread() is threading.main_thread()
 
 
 def _current() -> Any:

@@ -1,4 +1,4 @@
-"""The ends of a process that `atexit` never hears of: a signal, and uvicorn's own way."""
+"""The end of uvicorn, which `atexit` never hears of."""
 
 import asyncio
 import os
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from instrument.ends import Termination, Uvicorn
+from instrument.ends import Uvicorn
 
 if os.name == "nt":
     pytest.skip("POSIX signals", allow_module_level=True)
@@ -39,20 +39,6 @@ def uvicorn(signals=()):
             return sockets
 
     return SimpleNamespace(Server=Server)
-
-
-def test_no_worker(deliver):
-    """A process that is no worker of multiprocessing keeps its way to die."""
-    Termination(deliver).watch()
-
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-def test_called_by_another_handler(deliver):
-    """A handler that was put on after ours, and calls it, decides what comes next: nothing dies."""
-    Termination(deliver)(signal.SIGTERM, None)
-
-    assert deliver.count == 1
 
 
 def test_uvicorn_that_was_told_to_end(deliver):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from instrument.sigterm import Sigterm, watch_worker
 from tests.transport.faultserver import FaultServer, Hang
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -385,3 +386,10 @@ def test_uvicorn(tmp_path):
 
     assert records(path) == ["served"]
     assert statuses[0] == statuses[1]
+
+
+def test_no_worker():
+    """A process that is no worker of multiprocessing keeps its way to die."""
+    watch_worker(Sigterm(lambda _: None, 1.0))
+
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
@@ -22,13 +22,15 @@ class Bills:
     Attributes:
         tariffs: What its calls are charged as, by the numbers that stand in their rows.
         keys: By what runs `AS r` are grouped, so that those of one group have one price: SQL.
+        sums: What is selected of each group, `WIDTH` columns, likewise.
     """
 
     tariffs: Mapping[int, Tariff]
     keys: str
+    sums: str
 
     def cost(self, row: Sequence[Any]) -> Cost | None:
-        """Price one group, whose row is what `SUMS` selects; None when there are no prices."""
+        """Price one group, whose row is what `sums` selects; None when there are no prices."""
         number, runs, first, longest, *sums = row
         if number is None or not self.tariffs:
             return Cost() if self.tariffs else None
@@ -37,13 +39,9 @@ class Bills:
         return Cost(None, runs) if known is None else Cost(known)
 
 
-SUMS = """
-r.tariff, count(*), min(r.started), max(r.prompt_tokens),
-sum(r.prompt_tokens), sum(r.completion_tokens), sum(r.cached_tokens),
-sum(r.audio_in), sum(r.audio_out)
-"""
-WIDTH = SUMS.count(",") + 1
-"""How many columns `SUMS` selects."""
+_COLUMNS = ("prompt_tokens", "completion_tokens", "cached_tokens", "audio_in", "audio_out")
+WIDTH = 4 + len(_COLUMNS)
+"""How many columns are selected of each group."""
 
 
 def bills(db: Connection) -> Bills:
@@ -58,7 +56,15 @@ def bills(db: Connection) -> Bills:
         }
         cases = [f"WHEN {n} THEN {term}" for n, term in found.items() if term]
         keys += [f"CASE r.tariff {' '.join(cases)} END"] if cases else []
-    return Bills(tariffs, ", ".join(keys))
+    return Bills(tariffs, ", ".join(keys), _sums(tariffs.values()))
+
+
+def _sums(tariffs: Iterable[Tariff]) -> str:
+    """Select the sums of those counts that any of the calls have: each one takes its time."""
+    there = {part for tariff in tariffs for part in tariff.parts.split()}
+    pairs = zip(COUNTS, _COLUMNS, strict=True)
+    sums = (f"sum(r.{column})" if name in there else "NULL" for name, column in pairs)
+    return f"r.tariff, count(*), min(r.started), max(r.prompt_tokens), {', '.join(sums)}"
 
 
 def extent(db: Connection, term: str, values: Mapping[str, Any]) -> tuple[float, float]:
@@ -92,7 +98,7 @@ def costs(db: Connection, column: str, values: Sequence[object]) -> Mapping[Any,
         return {}
     marks = ", ".join("?" * len(values))
     rows = db.execute(
-        f"SELECT r.{column}, {SUMS} FROM runs r WHERE r.{column} IN ({marks}) "  # noqa: S608 - ours
+        f"SELECT r.{column}, {found.sums} FROM runs r WHERE r.{column} IN ({marks}) "  # noqa: S608 - ours
         f"GROUP BY 1, {found.keys}",
         values,
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..cost import Cost
-from .bills import SUMS, WIDTH, bills
+from .bills import WIDTH, bills
 from .questions import Group, Shared, at
 from .sums import TOKENS
 
@@ -20,7 +20,7 @@ def groups(db: Connection, field: Shared, search: str, limit: int, offset: int) 
     like = "%" + re.sub(r"([\\%_])", r"\\\1", search) + "%"
     names = [row[0] for row in db.execute(_NAMES.format(field), (like, limit, offset))]
     priced = bills(db)
-    query = _PARTS.format(field, SUMS, TOKENS, ", ".join("?" * len(names)), priced.keys)
+    query = _PARTS.format(field, priced.sums, TOKENS, ", ".join("?" * len(names)), priced.keys)
     found: dict[str, Group] = {}
     for name, *row in db.execute(query, names):
         part = _group(name, row[WIDTH:], priced.cost(row[:WIDTH]))

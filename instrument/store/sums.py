@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 from ..cost import Cost
-from .bills import SUMS as CHARGED
 from .bills import WIDTH, bills
 from .questions import Totals, percentile
 
@@ -82,7 +81,7 @@ def sums(
     found: dict[Any, Sum] = {}
     priced = bills(db)
     query = (
-        f"SELECT {key}, {CHARGED}, {_FIRSTS if firsts else 'NULL'}, {_COLUMNS} FROM {source} "  # noqa: S608 - the text is ours
+        f"SELECT {key}, {priced.sums}, {_FIRSTS if firsts else 'NULL'}, {_COLUMNS} FROM {source} "  # noqa: S608 - the text is ours
         f"WHERE {term} GROUP BY 1, {priced.keys}"
     )
     for value, *row in db.execute(query, values):

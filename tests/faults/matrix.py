@@ -177,7 +177,6 @@ ROWS: Mapping[int, Row] = {
         "SIGTERM with a handler of ours: delivers, in time, and whoever was there decides the end",
         "test_sigterm: test_dies_of_it, test_handler_of_the_application, test_hanging_backend, "
         "test_asyncio, test_no_deadlock, test_uvicorn",
-        "test_ends: test_called_by_another_handler",
         "test_launch: test_signals",
     ),
     28: row(

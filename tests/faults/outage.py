@@ -1,5 +1,5 @@
 """
-A backend that is away for a while, at the default settings: everything arrives afterwards.
+What takes its time: a backend that is away for a while, at the default settings, and slow ends.
 
     python tests/faults/outage.py --down 90
 
@@ -21,8 +21,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.faults.runner import delivered_once, start, told
-from tests.transport.faultserver import FaultServer
+from tests.faults.runner import Told, delivered_once, start, told
+from tests.transport.faultserver import FaultServer, Hang
 
 PROGRAM = """
 from tests.faults import told
@@ -87,6 +87,42 @@ class Outage:
             self._process.communicate()
         if self._server is not None:
             self._server.close()
+
+
+HUNG = """
+from tests.faults import told
+from tests.faults.program import Destination
+others = [Destination(url) for _ in range(3)]
+for n, other in enumerate(others):
+    other.name = f"other-{n}"
+begin(url, **({"spool": sys.argv[2]} if sys.argv[2:] else {}), others=others)
+for n in range(50):
+    record(n)
+time.sleep(0.5)
+told.more.append(time.monotonic())
+"""
+
+
+class HungEnds:
+    """Two programs that end, without a spool and with one, while all their backends hang."""
+
+    def __init__(self, spool: str) -> None:
+        self._server = FaultServer(decide=lambda ids: Hang()).__enter__()
+        url = self._server.url
+        self._processes = [start(HUNG, url), start(HUNG, url, spool)]
+
+    def end(self) -> tuple[Told, Told]:
+        """Wait until both have ended."""
+        without, spooled = (one for process in self._processes for one in told(process))
+        return without, spooled
+
+    def close(self) -> None:
+        """End all that is still there."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+        self._server.close()
 
 
 def main() -> int:

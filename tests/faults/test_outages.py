@@ -7,19 +7,17 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
-
-from tests.faults.outage import Outage
-from tests.faults.runner import delivered_once, run, start, told
+from tests.faults.outage import HungEnds, Outage
+from tests.faults.runner import delivered_once, run, start
 from tests.transport.faultserver import Answer, FaultServer, Hang
 
 
 def test_short_outage(tmp_path: Path) -> None:
     """1, 2: with a spool and without, all that was recorded meanwhile arrives, once."""
-    outages = [Outage(2.0, after=1.0), Outage(2.0, str(tmp_path / "spool"), after=1.0)]
+    outages = [Outage(1.5, after=0.6), Outage(1.5, str(tmp_path / "spool"), after=0.6)]
 
     for result in [outage.end() for outage in outages]:
-        assert result["delivered"] == result["accepted"] >= 5
+        assert result["delivered"] == result["accepted"] >= 3
         assert result["tries_in_vain"] <= 8
 
 
@@ -43,53 +41,38 @@ print(lane["retried"])
 """
 
 
-@pytest.mark.parametrize("fault", [Hang(), Answer(delay=0.4)], ids=["no reply", "slow reply"])
-def test_stopped_during_a_request(fault: Hang | Answer) -> None:
+def test_stopped_during_a_request() -> None:
     """50, 51: a process that stood still goes on where it was, and its request is tried again."""
-    with FaultServer(fault) as server:
-        process = start(FROZEN, server.url)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "recorded\n"
-        while not server.requests:
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGSTOP)
+    with FaultServer(Hang()) as hung, FaultServer(Answer(delay=0.4)) as slow:
+        processes = [start(FROZEN, server.url) for server in (hung, slow)]
+        for process, server in zip(processes, (hung, slow), strict=True):
+            assert process.stdout is not None
+            assert process.stdout.readline() == "recorded\n"
+            while not server.requests:
+                time.sleep(0.01)
+            os.kill(process.pid, signal.SIGSTOP)
         time.sleep(1.7)
-        os.kill(process.pid, signal.SIGCONT)
-        out, err = process.communicate("go on\n", timeout=20)
+        for process in processes:
+            os.kill(process.pid, signal.SIGCONT)
+        for process, server in zip(processes, (hung, slow), strict=True):
+            out, err = process.communicate("go on\n", timeout=20)
 
-        assert process.returncode == 0, err
-        assert "Traceback" not in err
-        assert set(server.stored) == {str(number) for number in range(150)}
-        lost_replies = len(server.stored) - 150
-        assert lost_replies in {0, 50, 100} if isinstance(fault, Answer) else lost_replies == 0
-        assert int(out) == len(server.requests) - len({seen.raw for seen in server.requests})
-
-
-HUNG = """
-from tests.faults import told
-from tests.faults.program import Destination
-others = []
-for n in range(3):
-    others.append(Destination(url))
-    others[-1].name = f"other-{n}"
-begin(url, **({"spool": sys.argv[2]} if sys.argv[2:] else {}), others=others)
-for n in range(50):
-    record(n)
-time.sleep(0.5)
-told.more.append(time.monotonic())
-"""
+            assert process.returncode == 0, err
+            assert "Traceback" not in err
+            assert set(server.stored) == {str(number) for number in range(150)}
+            assert int(out) == len(server.requests) - len({seen.raw for seen in server.requests})
+        assert len(hung.stored) == 150
+        assert len(slow.stored) in {150, 200, 250}  # its reply may have come too late
 
 
-def test_end_with_every_backend_hung(tmp_path: Path) -> None:
+def test_end_with_every_backend_hung(hung_ends: HungEnds) -> None:
     """37: the end takes 5 s at most for all backends together; what is left is counted or kept."""
-    with FaultServer(decide=lambda ids: Hang()) as server:
-        processes = [start(HUNG, server.url), start(HUNG, server.url, tmp_path / "spool")]
-        without, spooled = (one for process in processes for one in told(process))
+    without, spooled = hung_ends.end()
 
-        assert server.stored == []
     for one in (without, spooled):
         assert one.at - one.more[0] < 5.5
         assert len(one.stats["lanes"]) == 4
+        assert all(lane["delivered"] == 0 for lane in one.stats["lanes"].values())
     assert all(lane["dropped"] == {"exit": 50} for lane in without.stats["lanes"].values())
     assert all(lane["spooled"] == 50 for lane in spooled.stats["lanes"].values())
     assert spooled.lane["dropped"] == {}

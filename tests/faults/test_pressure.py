@@ -41,7 +41,7 @@ def size():
 
 text = b'"' + b"x" * 1000 + b'"'
 sizes, peaks, n = [], [], 0
-end = time.monotonic() + 3.0
+end = time.monotonic() + 2.0
 while time.monotonic() < end:
     for _ in range(20):
         transport.publish(Given(made(n, input=text + str(n).encode())))
@@ -69,10 +69,10 @@ def test_producers_faster_than_the_network(tmp_path: Path) -> None:
         stored = list(server.stored)
 
     intake, lane = result["overall"]["intake"], result["overall"]["lanes"]["http"]
-    assert intake["accepted"] == result["published"] > 5000
+    assert intake["accepted"] == result["published"] > 3000
     assert set(intake["dropped"]) <= {"queue_full"}
     assert set(lane["dropped"]) <= {"spool_full", "queue_full"}
-    assert lane["dropped"]["spool_full"] > 500
+    assert lane["dropped"]["spool_full"] > 200
     assert len(stored) == len(set(stored))
     assert lane["delivered"] <= len(stored) <= lane["delivered"] + 100  # one reply came too late
     assert lane["spooled"] > 0

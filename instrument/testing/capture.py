@@ -110,6 +110,7 @@ def capture() -> Iterator[Runs]:
     try:
         yield runs
     finally:
+        recorder.enabled = False  # what another library has wrapped stays, and is to pass through
         for take_back in reversed(undo):
             take_back()
         recorders.installed.remove(recorder)

@@ -113,7 +113,6 @@ class Call(OpenRun):
             return
         self._url = url
         self._body = body
-        self._options = None  # they hold the application's own messages
         if self._owner is None and self.sampled:
             self._recorder.publish(Record(self, None, self.asked_facts, len(body)))
 
@@ -138,6 +137,7 @@ class Call(OpenRun):
             with _ASKED:
                 self._url, self._body = self._options.url, snapshot(self._options.json_data)
         self._error = describe(error, self._status)
+        self._options = None
         self._settle(self.offset())
 
     def _refused(self, response: Any) -> None:
@@ -155,8 +155,16 @@ class Call(OpenRun):
         self._recorder.streams.add(self)
 
     def returned(self) -> None:
-        """End the run, unless its answer is a stream that is still to come."""
-        if not self.streaming:
+        """
+        End the run, unless its answer is a stream that is still to come.
+
+        When nothing was sent, somebody between us and the SDK knew the answer (a cache), and there
+        was no run.
+        """
+        self._options = None  # they hold the application's own messages
+        if self._status is None and not self._attempts:
+            self.discard()
+        elif not self.streaming:
             self._settle(self._times[-1] - self._t0 if self._times else self.offset())
 
     def watch(self, chunks: Iterator[bytes]) -> Generator[bytes, None, None]:

@@ -137,7 +137,7 @@ class Tap:
             call = active.get()
             try:
                 if call is not None:
-                    call.sent(request.url, request.content)
+                    call.sent(request.url, content_of(request))
                 elif recorder.enabled and is_chat_completion(args[0]):
                     notices.say("openai calls that pass us by", BYPASSED)
             except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
@@ -162,13 +162,6 @@ class Tap:
 
     def process_response(self, wrapped: Wrapped) -> Wrapped:
         """See the reply: keep a body that has been read, watch one that has not."""
-        return self._process_response(wrapped, asynchronous=False)
-
-    def aprocess_response(self, wrapped: Wrapped) -> Wrapped:
-        """Do what `process_response` does, for the asynchronous client."""
-        return self._process_response(wrapped, asynchronous=True)
-
-    def _process_response(self, wrapped: Wrapped, *, asynchronous: bool) -> Wrapped:
         active = self._call
 
         @wraps(wrapped)
@@ -176,12 +169,35 @@ class Tap:
             call = active.get()
             if call is not None:
                 try:
-                    see_response(call, kwargs["response"], asynchronous=asynchronous)
+                    see_response(call, kwargs["response"], asynchronous=False)
                 except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
                     _ANSWERED.stop(error)
-            return wrapped(client, *args, **kwargs)  # a coroutine, when it is asynchronous
+            return wrapped(client, *args, **kwargs)
 
         return process_response
+
+    def aprocess_response(self, wrapped: Wrapped) -> Wrapped:
+        """Do what `process_response` does, for the asynchronous client."""
+        active = self._call
+
+        @wraps(wrapped)
+        async def process_response(client: Any, /, *args: Any, **kwargs: Any) -> Any:
+            call = active.get()
+            if call is not None:
+                with _ANSWERED:
+                    see_response(call, kwargs["response"], asynchronous=True)
+            return await wrapped(client, *args, **kwargs)
+
+        return process_response
+
+
+def content_of(request: Any) -> bytes:
+    """Give the bytes that go out; none where a file or an iterator is still to give them."""
+    try:
+        body: bytes = request.content
+    except RuntimeError:  # what `RequestNotRead` is; to read it here would leave nothing to send
+        return b""
+    return body
 
 
 def is_chat_completion(options: Any) -> bool:

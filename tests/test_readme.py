@@ -63,7 +63,7 @@ def test_every_variable_is_explained():
     assert sorted(named - set(SETTINGS.findall(README))) == []
 
 
-@pytest.mark.parametrize("words", ["pip install '.[dev]'", "/pytest"])
+@pytest.mark.parametrize("words", ["pip install '.[dev]'", "/pytest -n auto"])
 def test_ci_runs_the_readme_s_test_command(words):
     """What the README says about running the tests is what `.ci/run` does."""
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8").replace('"', "").replace("--quiet ", "")

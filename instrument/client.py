@@ -337,10 +337,11 @@ recorders.starters.append(start)
 def _say_where(settings: config.Settings) -> None:
     """Say once on stderr where the runs are, when nobody chose a destination."""
     from . import config
+    from .sigterm import is_worker
 
     names = ", ".join(exporter.name for exporter in settings.exporters)
     logger.info("tracing to %s", names)
-    if settings.chosen or config.quiet():
+    if settings.chosen or config.quiet() or is_worker():  # a worker's parent has said it
         return
     path = getattr(settings.exporters[0], "path", "the local store")
     with guard("say where the runs are"):

@@ -177,16 +177,19 @@ class Sigterm:
 def watch_worker(handler: Sigterm) -> None:
     """Have *handler* on if this is a worker whose end by SIGTERM nobody else handles or ignores."""
     with guard("watch for the end of a worker"):
-        if is_worker() and _current() is signal.SIG_DFL:
+        in_main = threading.current_thread() is threading.main_thread()
+        if in_main and is_worker() and _current() is signal.SIG_DFL:
             handler.install()
 
 
 def is_worker() -> bool:
-    """Say whether `multiprocessing` started this process, and this is its main thread."""
+    """Say whether `multiprocessing` started this process."""
     module = sys.modules.get("multiprocessing.process")
-    if module is None or module.parent_process() is None:
+    if module is None:
         return False
-    return threading.current_thread() is threading.main_thread()
+    # While a spawned one imports the program, it knows no parent yet.
+    begins = getattr(module.current_process(), "_inheriting", False)
+    return begins or module.parent_process() is not None
 
 
 def _current() -> Any:

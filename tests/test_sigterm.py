@@ -393,3 +393,31 @@ def test_no_worker():
     watch_worker(Sigterm(lambda _: None, 1.0))
 
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+SPAWNING = """
+import multiprocessing, sys
+import instrument
+instrument.instrument()
+def work(number): return number
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(2) as pool: pool.map(work, range(2))
+"""
+
+
+def test_spawned_worker_says_nothing(tmp_path):
+    """Where the runs are is said once, by the program, and not by each of its workers."""
+    program = tmp_path / "program.py"
+    program.write_text(SPAWNING)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("INSTRUMENT")}
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        cwd=tmp_path,
+        env={**env, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+
+    assert done.stderr.count("no key is set") == 1

@@ -44,6 +44,7 @@ class Intake:
         self._bytes_out = 0
         self.accepted = 0
         self.passed = 0
+        self._outdated = 0
         self._too_many = 0
         self._too_late = 0
         self._dropped: Counter[str] = Counter()
@@ -76,8 +77,11 @@ class Intake:
                 return
             size = oldest.size_bytes
             self._bytes_out += size
-            self._too_many += 1
-            tell(oldest)
+            if is_outdated(oldest):
+                self._outdated += 1
+            else:
+                self._too_many += 1
+                tell(oldest)
 
     def refuse(self, record: Carried) -> None:
         """Count a record that came after the end."""
@@ -124,7 +128,7 @@ class Intake:
     @property
     def settled(self) -> int:
         """How many records have been passed on or dropped."""
-        return self.passed + self.dropped_total
+        return self.passed + self._outdated + self.dropped_total
 
     @property
     def dropped_total(self) -> int:
@@ -142,13 +146,23 @@ class Intake:
         for reason, count in (("queue_full", self._too_many), ("after_shutdown", self._too_late)):
             if count:
                 dropped[reason] = dropped.get(reason, 0) + count
-        passed, total = self.passed, sum(dropped.values())
+        passed, total = self.passed + self._outdated, sum(dropped.values())
         return {
             "accepted": max(self.accepted, passed + total),
             "passed": passed,
             "queued": max(0, self.accepted - passed - total),
             "dropped": dropped,
         }
+
+
+def is_outdated(record: Carried) -> bool:
+    """
+    Say whether a record tells of an open run that has ended since.
+
+    Nothing is lost with it: the run's other record says all that this one does.
+    """
+    run = getattr(record, "run", None)
+    return run is not None and getattr(record, "duration", 0) is None and not run.is_open
 
 
 def tell(record: Carried) -> None:

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from instrument.recorder import Recorder
 from instrument.transport import Bounds
 from instrument.transport.intake import Intake
 from tests.transport.fakes import Given, run
@@ -49,6 +50,20 @@ def test_arm_sees_what_is_there():
 
     assert made.arm(idle=True)
     assert not made.arm(idle=False)
+
+
+def test_outdated_record_is_no_loss():
+    """A full intake drops the record of an open run that has ended since, and loses nothing by it."""
+    made, _ = intake(queue_events=4)
+    recorder = Recorder(made.add)
+    for _ in range(4):
+        begun = recorder.begin("chain", "step")
+        begun.announce({})
+        begun.end({})
+
+    counts = made.as_dict()
+    assert (counts["accepted"], counts["passed"], counts["queued"]) == (8, 2, 4)
+    assert counts["dropped"] == {"queue_full": 2}
 
 
 def test_counts():

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, final
 
 from ..codec import encode
@@ -15,6 +16,7 @@ from ..run import Exchange, Feedback, Item, Run, Trace, Usage, UserEvent
 from ..snapshot import clean
 from ..tree import status
 from . import _text
+from ._sqlite_many import MAX_VALUES, insert, marks, parts
 from ._sqlite_search import Index, Texts
 from ._sqlite_tariffs import cleaned, numbers_of
 
@@ -35,6 +37,7 @@ _INT64_MAX = 2**63 - 1
 class RunRow:
     """A run as it goes into the tables."""
 
+    id: str
     trace_id: str
     ended: bool
     columns: tuple[object, ...]
@@ -42,25 +45,6 @@ class RunRow:
     body: bytes
     texts: Texts
     tags: tuple[str, ...]
-
-    def write(self, db: Connection, tariff: int | None, index: Index) -> bool:
-        """Insert the run or write it over; False when it would replace an ended run by an open."""
-        found = db.execute("SELECT n, status FROM runs WHERE id = ?", self.columns[:1]).fetchone()
-        if found is not None and not self.ended and found[1] != "open":
-            return False
-        n, verb = None, "INSERT"
-        if found is not None:
-            n, verb = found[0], "REPLACE"
-            index.remove("x.n = ?", (n,))
-            db.execute("DELETE FROM tags WHERE n = ?", (n,))
-        n = db.execute(f"{verb} INTO {_RUNS}", (n, *self.columns, tariff)).lastrowid or 0
-        db.execute(f"{verb} INTO bodies VALUES (?, ?)", (n, self.body))
-        db.execute(f"{verb} INTO texts VALUES (?, ?, ?, ?)", (n, *self.texts))
-        index.add(n, self.texts)
-        if self.tags:
-            tags = [(tag, n) for tag in self.tags]
-            db.executemany("INSERT OR IGNORE INTO tags VALUES (?, ?)", tags)
-        return True
 
 
 @final
@@ -70,10 +54,6 @@ class EventRow:
 
     columns: tuple[object, ...]
 
-    def write(self, db: Connection) -> None:
-        """Insert it."""
-        db.execute("INSERT INTO events VALUES (NULL, ?, ?, ?, ?, ?, ?)", self.columns)
-
 
 _COLUMNS = (
     *("n", "id", "trace_id", "parent_id", "kind", "name", "model", "answered", "provider"),
@@ -81,21 +61,67 @@ _COLUMNS = (
     *("cached_tokens", "reasoning_tokens", "audio_in", "audio_out", "user_id", "thread_id"),
     "tariff",
 )
-_RUNS = f"runs ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 
 
 def write(db: Connection, rows: Sequence[RunRow | EventRow]) -> set[str]:
     """Write rows, in the transaction that there is, and return the traces that they changed."""
-    touched = set()
+    events = [(None, *row.columns) for row in rows if isinstance(row, EventRow)]
+    insert(db, "INSERT INTO events", events)
+    runs = latest([row for row in rows if isinstance(row, RunRow)])
+    known = _known(db, list(runs))
+    kept = [row for row in runs.values() if row.ended or row.id not in known or known[row.id][1]]
     index = Index(db)
-    numbers = numbers_of(db, (row.tariff for row in rows if isinstance(row, RunRow)))
-    for row in rows:
-        if isinstance(row, EventRow):
-            row.write(db)
-        elif row.write(db, numbers.get(row.tariff), index):
-            touched.add(row.trace_id)
+    old = [(known[row.id][0], row) for row in kept if row.id in known]
+    _take_out(db, [n for n, _ in old], index)
+    (last,) = db.execute("SELECT coalesce(max(n), 0) FROM runs").fetchone()
+    new = list(enumerate([row for row in kept if row.id not in known], last + 1))
+    tariffs = numbers_of(db, (row.tariff for row in kept))
+    _put(db, "REPLACE", old, tariffs)
+    _put(db, "INSERT", new, tariffs)
+    for n, row in (*old, *new):
+        index.add(n, row.texts)
     index.write()
-    return touched
+    return {row.trace_id for row in kept}
+
+
+def latest(rows: Sequence[RunRow]) -> dict[str, RunRow]:
+    """Keep one row of each run, the last; but an ended one is never followed by an open one."""
+    runs: dict[str, RunRow] = {}
+    for row in rows:
+        before = runs.get(row.id)
+        if before is None or row.ended or not before.ended:
+            runs[row.id] = row
+    return runs
+
+
+def _known(db: Connection, ids: Sequence[str]) -> Mapping[str, tuple[int, bool]]:
+    """Find the runs that the store has: the number of each, and whether it is open."""
+    found = (db.execute(_FIND.format(marks(part)), part) for part in parts(ids, MAX_VALUES))
+    return {run_id: (n, state == "open") for run_id, n, state in chain.from_iterable(found)}
+
+
+def _take_out(db: Connection, numbers: Sequence[int], index: Index) -> None:
+    """Take out what stands beside the rows of runs that are about to be written over."""
+    for part in parts(numbers, MAX_VALUES):
+        index.remove(f"x.n IN ({marks(part)})", part)
+        db.execute(_UNTAG.format(marks(part)), part)
+
+
+def _put(
+    db: Connection,
+    verb: str,
+    rows: Sequence[tuple[int, RunRow]],
+    tariffs: Mapping[Tariff | None, int | None],
+) -> None:
+    columns = [(n, *row.columns, tariffs[row.tariff]) for n, row in rows]
+    insert(db, f"{verb} INTO runs ({', '.join(_COLUMNS)})", columns)
+    insert(db, f"{verb} INTO bodies", [(n, row.body) for n, row in rows])
+    insert(db, f"{verb} INTO texts", [(n, *row.texts) for n, row in rows])
+    insert(db, "INSERT OR IGNORE INTO tags", [(tag, n) for n, row in rows for tag in row.tags])
+
+
+_FIND = "SELECT id, n, status FROM runs WHERE id IN ({})"
+_UNTAG = "DELETE FROM tags WHERE n IN ({})"
 
 
 def entries(items: Sequence[Item]) -> tuple[list[RunRow | EventRow], Mapping[str, int]]:
@@ -149,6 +175,7 @@ def _run_row(run: Run) -> RunRow:
         _clean(run.thread_id),
     )
     return RunRow(
+        id=clean(run.id),
         trace_id=clean(run.trace_id),
         ended=run.duration is not None,
         columns=columns,

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias, final
 
+from ._sqlite_many import insert
+
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
@@ -75,8 +77,8 @@ class Index:
     def write(self) -> None:
         """Write down what has changed."""
         if self._there:
-            self._db.executemany(_TAKE_OUT, _rows(self._gone.items()))
-            self._db.executemany(_PUT_IN, _rows(self._new.items()))
+            insert(self._db, _TAKE_OUT, [("delete", *row) for row in _rows(self._gone.items())])
+            insert(self._db, _PUT_IN, list(_rows(self._new.items())))
 
 
 def build(db: Connection) -> None:
@@ -84,7 +86,7 @@ def build(db: Connection) -> None:
     db.execute(TABLE)
     db.execute("INSERT INTO search (search, rank) VALUES ('automerge', ?)", (MERGED,))
     rows = ((n, (title, prompt, answer)) for n, title, prompt, answer in db.execute(_ALL))
-    db.executemany(_PUT_IN, _rows(rows))
+    db.executemany(f"{_PUT_IN} VALUES (?, ?)", _rows(rows))
 
 
 def _rows(items: Iterable[tuple[int, Texts]]) -> Iterable[tuple[int, str]]:
@@ -94,5 +96,5 @@ def _rows(items: Iterable[tuple[int, Texts]]) -> Iterable[tuple[int, str]]:
 _EXISTS = "SELECT 1 FROM sqlite_master WHERE name = 'search'"
 _TEXTS = "SELECT x.n, x.title, x.prompt, x.answer FROM texts x WHERE {}"
 _ALL = _TEXTS.format("1")
-_PUT_IN = "INSERT INTO search (rowid, text) VALUES (?, ?)"
-_TAKE_OUT = "INSERT INTO search (search, rowid, text) VALUES ('delete', ?, ?)"
+_PUT_IN = "INSERT INTO search (rowid, text)"
+_TAKE_OUT = "INSERT INTO search (search, rowid, text)"

@@ -9,10 +9,9 @@ done now (locked, disk full, read-only) is raised, so that the lane tries again 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from itertools import chain
 from math import inf
 from pathlib import Path
 from time import time
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, final
 from ..guard import notices
 from ..run import ConfigError, Item, Trace
 from ._base import Environment, Limits
+from ._sqlite_many import MAX_VALUES, marks, parts
 from ._sqlite_rows import entries, write
 from ._sqlite_schema import Refused, connect, pragma, transaction
 from ._sqlite_search import Index
@@ -39,7 +39,10 @@ MAX_AGE = 30 * 86_400.0
 """Seconds that a trace is kept after its last run."""
 
 PRUNED_TRACES = 100
-"""How many of the oldest traces go in one transaction."""
+"""How many of the oldest traces go in one transaction at most."""
+
+PRUNED_SHARE = 10
+"""Where there are few traces, one in so many goes, so that a few large ones do not take all along."""
 
 PRUNED_ROUNDS = 20
 """How many such transactions one write makes at most, so that pruning is never a long pause."""
@@ -127,7 +130,7 @@ class SqliteExporter:
         db = self._connection()
         _prune(db, self._max_bytes, time() - self._max_age)
         with transaction(db):
-            _derive(db, write(db, rows))
+            _derive(db, sorted(write(db, rows)))
         return dropped
 
     def _connection(self) -> Connection:
@@ -169,18 +172,18 @@ class SqliteExporter:
         )
 
 
-def _derive(db: Connection, trace_ids: Iterable[str]) -> None:
+def _derive(db: Connection, trace_ids: Sequence[str]) -> None:
     """Work out the rows of `traces` whose runs have changed."""
     (last,) = db.execute("SELECT coalesce(max(touched), 0) FROM traces").fetchone()
-    # Row by row: for an `INSERT ... SELECT`, SQLite writes down how to undo each of them.
-    rows = (db.execute(_DERIVED, {"id": each, "touched": last + 1}) for each in trace_ids)
-    db.executemany(_WRITE_TRACE, chain.from_iterable(rows))
+    for part in parts(trace_ids, MAX_VALUES):
+        db.execute(_DERIVE.format(marks(part)), (last + 1, *part))
 
 
-_DERIVED = """
-SELECT
+_DERIVE = """
+INSERT INTO traces SELECT
     trace_id,
-    (SELECT n FROM runs WHERE trace_id = :id ORDER BY parent_id IS NOT NULL, started, n LIMIT 1),
+    (SELECT n FROM runs r WHERE r.trace_id = runs.trace_id
+        ORDER BY parent_id IS NOT NULL, started, n LIMIT 1),
     min(started),
     max(started + coalesce(duration, 0)),
     count(*),
@@ -190,11 +193,9 @@ SELECT
     sum(CASE WHEN model IS NOT NULL THEN completion_tokens END),
     max(user_id),
     max(thread_id),
-    :touched
-FROM runs WHERE trace_id = :id
-"""
-_WRITE_TRACE = """
-INSERT INTO traces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
+    ?
+FROM runs WHERE trace_id IN ({}) GROUP BY trace_id
+ON CONFLICT (id) DO UPDATE SET
     root = excluded.root, started = excluded.started, ended = excluded.ended,
     runs = excluded.runs, errors = excluded.errors, open = excluded.open,
     prompt_tokens = excluded.prompt_tokens, completion_tokens = excluded.completion_tokens,
@@ -227,8 +228,12 @@ def _has_older(db: Connection, oldest: float) -> bool:
 
 
 def _prune_some(db: Connection, before: float) -> None:
-    """Delete up to `PRUNED_TRACES` traces that ended before then, and events as old as these."""
-    gone = db.execute(_OLD_TRACES, (before, PRUNED_TRACES)).fetchall()
+    """Delete some of the oldest traces that ended before then, and events as old as these."""
+    most = PRUNED_TRACES
+    if before == inf:
+        (there,) = db.execute(_COUNT_TRACES, (PRUNED_TRACES * PRUNED_SHARE,)).fetchone()
+        most = max(1, there // PRUNED_SHARE)
+    gone = db.execute(_OLD_TRACES, (before, most)).fetchall()
     ids = [(trace_id,) for trace_id, _ in gone]
     index = Index(db)
     for each in ids:
@@ -236,11 +241,12 @@ def _prune_some(db: Connection, before: float) -> None:
     index.write()
     db.executemany("DELETE FROM runs WHERE trace_id = ?", ids)
     db.executemany("DELETE FROM traces WHERE id = ?", ids)
-    until = min(before, gone[-1][1]) if len(gone) == PRUNED_TRACES else before
+    until = min(before, gone[-1][1]) if len(gone) == most else before
     db.execute(_DELETE_EVENTS, (until, PRUNED_TRACES))
 
 
 _OF_TRACE = "x.n IN (SELECT n FROM runs WHERE trace_id = ?)"
+_COUNT_TRACES = "SELECT count(*) FROM (SELECT 1 FROM traces LIMIT ?)"
 _OLD_TRACES = "SELECT id, ended FROM traces WHERE ended < ? ORDER BY ended LIMIT ?"
 _DELETE_EVENTS = (
     "DELETE FROM events WHERE n IN (SELECT n FROM events WHERE at < ? ORDER BY at LIMIT ?)"

@@ -632,7 +632,7 @@ def test_pruning_is_never_a_long_pause(path):
 
 def test_a_trace_goes_whole(path):
     """Pruning never leaves half a trace behind."""
-    exporter = SqliteExporter(path, max_bytes=400_000)
+    exporter = SqliteExporter(path, max_bytes=2_000_000)
     for number in range(300):
         trace = f"t{number}"
         body = Snapshot(b'"%s"' % os.urandom(1000).hex().encode())
@@ -645,6 +645,41 @@ def test_a_trace_goes_whole(path):
     assert 5 < len(counts) < 300
     assert ("t299", 3) in counts
     assert ("t0", 3) not in counts
+
+
+def test_a_few_large_traces(path):
+    """Where a handful of traces fills the store, the oldest go one by one, and not all at once."""
+    exporter = SqliteExporter(path, max_bytes=4_000_000)
+    for number in range(30):
+        body = Snapshot(b'"%s"' % os.urandom(100_000).hex().encode())
+        started = NOW + timedelta(seconds=number)
+        exporter.write([replace(a_run(f"t{number}", input=body), started_at=started)])
+    exporter.close()
+
+    kept = [run_id for (run_id,) in rows(path, "SELECT id FROM runs ORDER BY started")]
+    assert kept == [f"t{number}" for number in range(30 - len(kept), 30)]
+    assert len(kept) > 14
+
+
+def test_many_rows_in_few_statements(path):
+    """A batch of hundreds of runs takes fewer statements than runs, and keeps what one by one would."""
+    statements: list[str] = []
+    exporter = SqliteExporter(path)
+    exporter.write([a_run("first")])
+    exporter._db.set_trace_callback(statements.append)
+    ended = [a_run(f"r{number}", tags=("a", "b")) for number in range(413)]
+    opened = [replace(run, duration=None) for run in ended]
+    exporter.write([*opened[:100], *ended[50:], ended[60], opened[70]])
+    exporter._db.set_trace_callback(None)
+    exporter.write(ended[:50])
+    exporter.close()
+
+    assert len(statements) < 300
+    assert rows(path, "SELECT count(*), count(DISTINCT id), sum(status = 'open') FROM runs") == [
+        (414, 414, 0)
+    ]
+    assert rows(path, "SELECT count(*) FROM tags") == [(826,)]
+    assert rows(path, "SELECT count(*) FROM traces") == [(414,)]
 
 
 def test_the_file_stays_within_its_bound(path):

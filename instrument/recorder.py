@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import random
 import time
-import traceback
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any, Protocol, TypeAlias, TypedDict, final
@@ -18,6 +17,7 @@ from uuid import UUID
 
 from .context import UNBOUND, Bound, Place, bound, merge, surroundings
 from .entropy import Entropy
+from .errors import lines_of, text_of
 from .guard import guard
 from .run import Answer, Error, Exchange, Feedback, Item, Kind, Run, Snapshot, Usage, UserEvent
 
@@ -354,9 +354,8 @@ def describe(error: BaseException, status: int | None = None) -> Error:
     """Write an exception down: its own text, its class and the end of its traceback."""
     message = type(error).__name__
     with guard("read an error"):
-        message = str(error)[:MAX_MESSAGE_CHARS] or message
+        message = text_of(error)[:MAX_MESSAGE_CHARS] or message
     stack = None
     with guard("read a traceback"):
-        lines = traceback.format_exception(type(error), error, error.__traceback__, chain=False)
-        stack = "".join(lines)[-MAX_STACK_CHARS:]
+        stack = "".join(lines_of(error, message))[-MAX_STACK_CHARS:]
     return Error(message=message, type=type(error).__name__, stack=stack, status=status)

@@ -17,6 +17,7 @@ LAYERS = (
         "codec",
         "cost",
         "entropy",
+        "errors",
         "identity",
         "media",
         "secrets",

@@ -7,7 +7,7 @@ has its say; then user ids are hashed. Each fails closed: what could not be clea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -145,6 +145,7 @@ class Cleaning:
             "params": self._params(run.params),
             "error": error,
             "answer": answer,
+            "tags": self._tags(run.tags),
             "metadata": self._values(run.metadata),
             "user_props": run.user_props and self._values(run.user_props),
         }
@@ -159,6 +160,10 @@ class Cleaning:
     def _params(self, data: Snapshot | None) -> Snapshot | None:
         cleaned = self._snapshot(data)
         return Snapshot(b"{}") if cleaned is not None and cleaned[:1] != b"{" else cleaned
+
+    def _tags(self, tags: Sequence[str]) -> Sequence[str]:
+        cleaned = tuple(map(self._clean_text, tags))
+        return tags if cleaned == tuple(tags) else cleaned
 
     def _text(self, text: str | None) -> str | None:
         return None if text is None else self._clean_text(text)

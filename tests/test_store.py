@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from instrument.cost import Cost, total
@@ -300,6 +300,7 @@ def test_costs_without_prices(store, calls, path):
 
 
 @given(st.text(st.characters()))
+@example("0\ud800")
 def test_every_search_is_a_question(text):
     """Whatever is typed, the index understands it."""
     db = sqlite3.connect(":memory:")

@@ -281,6 +281,7 @@ def match(text: str) -> str | None:
     """Write what a person typed as a question to the index; None when that cannot answer it."""
     if "\x00" in text:
         return None
+    text = clean(text)  # as the texts of the store were
     parts = (quoted or word for quoted, word in re.findall(r'"([^"]*)"|([^\s"]+)', text))
     words = [part for part in map(indexable, parts) if any(char.isalnum() for char in part)]
     if not words:

@@ -31,6 +31,9 @@ class Runs(list[Run]):
         self.items: list[Item] = []
         self._open: dict[str, Run] = {}
 
+    def __repr__(self) -> str:
+        return repr(viewed(self))  # a test that fails prints it, with prompts cut to a line
+
     @property
     def open(self) -> list[Run]:
         """The runs that have begun and not ended."""

@@ -51,7 +51,7 @@ class Script(TypedDict, total=False):
 
     Attributes:
         text: The answer; a list of texts is one for each choice (`n` > 1).
-        tool_calls: The tools that the answer calls.
+        tool_calls: The tools that the answer calls, also as OpenAI writes them.
         message: Further fields of the answer's message (`refusal`, `reasoning_content`, `audio`).
         finish_reason: Else `tool_calls` or `stop`, by what the answer holds.
         usage: Else counted in words; None leaves it out.
@@ -73,7 +73,7 @@ class Script(TypedDict, total=False):
     """
 
     text: str | Sequence[str]
-    tool_calls: Sequence[ToolCall]
+    tool_calls: Sequence[ToolCall | Mapping[str, Any]]
     message: Mapping[str, Any]
     finish_reason: str
     usage: Mapping[str, Any] | None
@@ -162,11 +162,13 @@ def texts(script: Script, count: int) -> list[str | None]:
 def calls(script: Script) -> list[dict[str, Any]]:
     """Write the tool calls of a script as OpenAI does."""
     written = []
-    for index, call in enumerate(script.get("tool_calls", ())):
-        arguments = call.get("arguments", {})
+    given: Sequence[Mapping[str, Any]] = script.get("tool_calls", ())
+    for index, call in enumerate(given):
+        inner = call.get("function", call)
+        arguments = inner.get("arguments", {})
         if not isinstance(arguments, str):
             arguments = orjson.dumps(arguments).decode()
-        function = {"name": call["name"], "arguments": arguments}
+        function = {"name": inner["name"], "arguments": arguments}
         call_id = call.get("id", f"call_{index + 1}")
         written.append({"id": call_id, "type": "function", "function": function})
     return written

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import orjson
 
-from .completions import Script, completion, error_object, event, events, improvise
+from .completions import Script, calls, completion, error_object, event, events, improvise
 from .loopback import Ending, Loopback, Request, Response
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ AZURE_FIRST_CHUNK = {
     "prompt_filter_results": [{"prompt_index": 0, "content_filter_results": {}}],
 }
 """Azure says first, in a chunk without choices, what its filter thinks of the prompt."""
+_TOOL_CALLS = 'tool_calls are such as [{"name": "weather", "arguments": {"town": "Oslo"}}]'
 
 
 @final
@@ -83,12 +84,16 @@ class FakeOpenAI:
         Say what the next request that has no reply yet is answered with; see `Script`.
 
         Raises:
-            TypeError: There is no such thing to say.
+            TypeError: There is no such thing to say, or a tool call has no name.
         """
         unknown = script.keys() - Script.__annotations__.keys()
         if unknown:
             known = ", ".join(sorted(Script.__annotations__))
             raise TypeError(f"reply() knows {known}, not {', '.join(sorted(unknown))}")
+        try:
+            calls(script)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise TypeError(_TOOL_CALLS) from error
         self._scripts.append(script)
 
     def replay(self, source: Source, *, strict: bool = False) -> None:

@@ -10,7 +10,7 @@ from typing import Any, final
 from ..exporters._text import asked, called, gist, load, messages, text
 from ..run import JSON, Run, Usage
 from ..terminal.drawing import LINES, MARKS, label
-from ..tree import Row, Tree, grow, status
+from ..tree import Row, Status, Tree, grow, status
 
 REPR_CHARS = 60
 """How much of a text stands in the `repr` of a run."""
@@ -52,6 +52,11 @@ class RunView:
         said = [repr(shortened(each)) for each in (self.prompt, self.text) if each]
         failed = f" {self.run.error.type}" if self.run.error else ""
         return f"<{self.run.kind} {self.run.name}: {' -> '.join(said)}{failed}>"
+
+    @property
+    def status(self) -> Status:
+        """How it stands: `ok`, `error`, `partial` or `open`."""
+        return status(self.run)
 
     @property
     def prompt(self) -> str:

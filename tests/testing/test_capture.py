@@ -55,6 +55,8 @@ def test_a_call_reads_well():
     assert call.name == "gpt-4o-mini"
     assert call.answer.model == "gpt-4o-mini-2024-07-18"
     assert repr(call) == "<llm gpt-4o-mini: 'The capital of France?' -> 'Paris'>"
+    assert repr(runs) == f"[{call!r}]"
+    assert call.status == "ok"
 
 
 def test_an_agent_as_a_tree():
@@ -87,6 +89,7 @@ def test_a_failed_call_in_the_tree():
                 ask(server, "hi")
 
     assert runs.tree() == "chain outer\n└─ gpt-4o-mini  ✗ NotFoundError"
+    assert runs.llm[0].status == "error"
     assert runs.llm[0].error.status == 404
     assert runs.llm[0].text == ""
 

@@ -62,6 +62,19 @@ def test_unknown_word_in_a_script(server):
         server.reply(txet="one")
 
 
+def test_tool_calls_as_openai_writes_them(server, client):
+    """A script takes tool calls in OpenAI's own form as well, and refuses what names no tool."""
+    server.reply(tool_calls=[{"id": "c", "function": {"name": "look", "arguments": '{"a":1}'}}])
+
+    call = ask(client).choices[0].message.tool_calls[0]
+
+    assert (call.id, call.function.name, call.function.arguments) == ("c", "look", '{"a":1}')
+    with pytest.raises(TypeError, match="such as"):
+        server.reply(tool_calls=[("look", {"a": 1})])
+    with pytest.raises(TypeError, match="such as"):
+        server.reply(tool_calls=[{"function": {}}])
+
+
 def test_stream(server, client):
     """A streamed answer comes in pieces that add up, without usage unless it was asked for."""
     server.reply(text="Oslo is the capital.")

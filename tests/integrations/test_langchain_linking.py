@@ -15,9 +15,9 @@ pytest.importorskip("langchain_openai", reason="langchain-openai is not installe
 
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
-from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tools import tool
@@ -230,6 +230,37 @@ def own_provider_in_a_thread(kit):
     Provider(kit=kit, way=way).invoke("hi")
 
 
+class Streaming(Provider):
+    """A model of somebody's own that can stream, but only synchronously."""
+
+    def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+        for part in self.kit.client.chat.completions.create(
+            model="sdk", messages=ASK, stream=True, stream_options={"include_usage": True}
+        ):
+            text = part.choices[0].delta.content if part.choices else None
+            yield ChatGenerationChunk(message=AIMessageChunk(text or ""))
+
+
+def own_stream(kit):
+    assert list(Streaming(kit=kit, way=Kit.direct).stream("hi"))
+
+
+async def own_stream_read_async(kit):
+    assert [part async for part in Streaming(kit=kit, way=Kit.direct).astream("hi")]
+
+
+async def own_streams_at_once(kit):
+    model = Streaming(kit=kit, way=Kit.direct)
+
+    async def read():
+        parts = model.astream("hi")
+        await anext(parts)
+        kit.direct()
+        assert [part async for part in parts]
+
+    await asyncio.gather(read(), read())
+
+
 def after_invoke(kit):
     kit.model.invoke("hi")
     kit.direct()
@@ -424,6 +455,9 @@ STYLES = {
     own_async_provider: ["Provider"],
     own_provider_in_a_task: ["Provider"],
     own_provider_in_a_thread: ["Provider"],
+    own_stream: ["Streaming"],
+    own_stream_read_async: ["Streaming"],
+    own_streams_at_once: ["Streaming", "Streaming", "sdk", "sdk"],
     after_invoke: LC + SDK,
     after_ainvoke: LC + SDK,
     between_chunks: LC + SDK,

@@ -8,8 +8,9 @@ open of the runs that it began.
 
 from __future__ import annotations
 
+import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import wraps
 from types import FunctionType
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -21,6 +22,7 @@ from ...context import restore
 from ...guard import guard
 from ...run import Kind
 from .labels import stack_above
+from .linking import run_of
 from .nodes import Scope, registry, scope
 from .tracing import break_off
 
@@ -36,6 +38,10 @@ LAZY_FRAMES: Final = 3
 """In how many frames above those that function is looked for."""
 
 
+STEP_FRAMES: Final = 4
+"""How many frames above a stream's first step are searched for its run."""
+
+
 class Method(NamedTuple):
     """A public method of LangChain's that begins runs of one kind."""
 
@@ -43,12 +49,14 @@ class Method(NamedTuple):
     name: str
     kind: Kind
     asynchronous: bool
+    in_steps: bool = False
 
 
 METHODS: Final[dict[str, tuple[Method, ...]]] = {
     "langchain_core.language_models.chat_models": (
         Method("BaseChatModel", "generate", "llm", asynchronous=False),
         Method("BaseChatModel", "agenerate", "llm", asynchronous=True),
+        Method("BaseChatModel", "_astream", "llm", asynchronous=True, in_steps=True),
     ),
     "langchain_core.language_models.llms": (
         Method("BaseLLM", "generate", "llm", asynchronous=False),
@@ -114,6 +122,46 @@ def aclosing(kind: Kind, wrapped: Wrapped) -> Wrapped:
     return call
 
 
+def stepping(kind: Kind, wrapped: Wrapped) -> Wrapped:
+    """Make a stream that says, around each of its steps, which run it is read for."""
+
+    @wraps(wrapped)
+    async def call(self: Any, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        inside = Scope(kind)
+        with guard("find the run of a stream"):
+            inside.run_ids.extend(runs_above())
+        steps = wrapped(self, *args, **kwargs)
+        try:
+            while True:
+                token = scope.set(inside)
+                try:
+                    step = await steps.__anext__()
+                except StopAsyncIteration:
+                    return
+                finally:
+                    restore(scope, token)
+                yield step
+        finally:
+            close = getattr(steps, "aclose", None)  # what others make of it may have none
+            if close is not None:
+                await close()
+
+    return call
+
+
+def runs_above() -> list[UUID]:
+    """Find the run of the stream whose first step this is, on the stack."""
+    frame = sys._getframe(2)  # noqa: SLF001 - the documented way to walk the stack
+    for _ in range(STEP_FRAMES):
+        run_id = run_of(frame)
+        if run_id is not None:
+            return [run_id]
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return []
+
+
 def end_when_dropped(run_id: UUID) -> None:
     """
     End a run whose stream (events v3, synchronous) is dropped before its end.
@@ -153,6 +201,12 @@ def as_function(method: Any) -> Wrapped:
     return call
 
 
+def _maker(method: Method) -> Callable[[Kind, Wrapped], Wrapped]:
+    if method.in_steps:
+        return stepping
+    return aclosing if method.asynchronous else closing
+
+
 class Patch:
     """What was put on LangChain's classes, so that it can be taken back."""
 
@@ -170,8 +224,7 @@ class Patch:
             if owner is None or before is None:
                 continue  # a run that is left open is then ended by its age
             with guard(f"wrap {method.owner}.{method.name}"):
-                make = aclosing if method.asynchronous else closing
-                ours = make(method.kind, as_function(before))
+                ours = _maker(method)(method.kind, as_function(before))
                 setattr(owner, method.name, ours)
                 self._put.append((owner, method.name, before, ours))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from types import FrameType
 from typing import Final
+from uuid import UUID
 
 from ...context import Surroundings
 from ...run import Kind
@@ -70,15 +71,22 @@ def find_owner(frame: FrameType | None) -> Node | None:
     for _ in range(MAX_FRAMES):
         if frame is None:
             break
+        run_id = run_of(frame)
+        if run_id is not None:
+            return registry.get(run_id)
         name = frame.f_code.co_name
-        if name in MODEL_METHODS and _is_model(frame):
-            run_id = getattr(frame.f_locals.get("run_manager"), "run_id", None)
-            if run_id is not None:
-                return registry.get(run_id)
-        elif name in CALLBACK_METHODS and frame.f_globals.get("__name__") == CALLBACKS:
+        if name in CALLBACK_METHODS and frame.f_globals.get("__name__") == CALLBACKS:
             return None
         frame = frame.f_back
     return only_open("llm")
+
+
+def run_of(frame: FrameType) -> UUID | None:
+    """Give the id of the run that a frame holds, if it is of a model's method and has one."""
+    if frame.f_code.co_name not in MODEL_METHODS or not _is_model(frame):
+        return None
+    run_id: UUID | None = getattr(frame.f_locals.get("run_manager"), "run_id", None)
+    return run_id
 
 
 def _is_model(frame: FrameType) -> bool:

@@ -35,8 +35,7 @@ STATUSES: Mapping[int, str] = {
 """What to do after an answer with this status."""
 
 SERVER_FAILED = "the backend itself fails: a program would keep its runs and try again"
-REASONS: Mapping[str, str] = {"not_an_api": "a web page answers, and no API: check {address}"}
-"""What to do after an answer that was no refusal, by the reason that the run was dropped for."""
+PAGE = "a web page answers, and no API: check {address}"
 
 ERRORS: Mapping[str, str] = {
     "ConnectError": "nobody listens there, or there is no such host: check {address} and the network",
@@ -147,8 +146,7 @@ def remedy(response: Response | None, lane: Mapping[str, Any]) -> str | None:
         return ERRORS.get(error) if error else TOO_SLOW
     if response.status >= 500:
         return SERVER_FAILED
-    dropped = (text for reason, text in REASONS.items() if reason in lane["dropped"])
-    return STATUSES.get(response.status) or next(dropped, None)
+    return STATUSES.get(response.status) or (PAGE if response.is_page else None)
 
 
 def names(place: Destination) -> dict[str, str]:

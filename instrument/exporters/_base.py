@@ -83,6 +83,11 @@ class Response:
     headers: Mapping[str, str]
     body: bytes
 
+    @property
+    def is_page(self) -> bool:
+        """Whether it is a page for people: a proxy's, a login's or an application's, and no API's."""
+        return self.body.lstrip()[:1] == b"<"
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -145,7 +150,7 @@ class HttpExporter(Exporter, Protocol):
         """
         Read a reply; None leaves the decision to the lane, by the HTTP status.
 
-        The lane's decision: 2xx delivered; 408, 425, 429 and 5xx again later; 413, 400 and 422 in
+        The lane's decision: 2xx delivered, unless the reply is a web page; 408, 425, 429 and 5xx again later; 413, 400 and 422 in
         halves until the bad item is found; anything else stops the lane and keeps what it holds.
         """
 

@@ -182,7 +182,7 @@ class HoneyHive:
         if request.method == "PUT":
             gone = response.status in NO_SUCH_EVENT
             return Verdict(0, Counter({"unknown_run": len(request.items)})) if gone else None
-        if 200 <= response.status < 300:
+        if 200 <= response.status < 300 and not response.is_page:
             self._remember(request.items)
             return None
         ids = stored_ids(response.body) if response.status == 500 else None

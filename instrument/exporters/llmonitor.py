@@ -124,11 +124,9 @@ class LLMonitor:
 
     def verdict(self, request: Request, response: Response) -> Verdict | None:
         """Read the result of each event in a 200, whichever of its three shapes that has."""
-        if response.status != 200:
+        if response.status != 200 or response.is_page:
             return None
         results = read_results(response.body)
-        if results is None:
-            return Verdict(0, Counter({"not_an_api": len(request.items)}))
         if not any(map(refusal, results)):
             return Verdict(len(request.items))
         outcomes = match(orjson.loads(request.body)["events"], results)
@@ -402,16 +400,12 @@ def scrub(data: bytes) -> bytes:
 # ------------------------------------------------------------------------------------ the reply
 
 
-def read_results(body: bytes) -> list[_Fields] | None:
-    """
-    Read the results of a 200, a list under `results` or bare; an empty reply has none.
-
-    None means a page: whatever answered there is not the API.
-    """
+def read_results(body: bytes) -> list[_Fields]:
+    """Read the results of a 200, a list under `results` or bare; an empty reply has none."""
     try:
         reply = orjson.loads(body)
     except ValueError:
-        return None if body.lstrip()[:1] == b"<" else []
+        return []
     if isinstance(reply, dict):
         reply = reply.get("results")
     if not isinstance(reply, list):

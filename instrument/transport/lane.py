@@ -268,7 +268,9 @@ class Lane:
         status = reply.response.status
         said = f"HTTP {status} from {parcel.place}"
         decision = action(status)
-        if decision == "deliver":
+        if decision == "deliver" and reply.response.is_page:
+            self._park(parcel, f"a web page answers at {parcel.place}, and no API", now)
+        elif decision == "deliver":
             self._settle(parcel, Verdict(len(parcel.entries)), now)
         elif decision == "retry":
             self._retry(parcel, said)

@@ -621,7 +621,6 @@ BAD_NUMBER = 'invalid input syntax for type integer: "1.5"'
         (b'{"results": null}', {}),
         (b"ok", {}),
         (b'[1, null, "x"]', {}),
-        (b" <!doctype html>", {"not_an_api": 1}),
     ],
 )
 def test_verdict_of_a_run(body: bytes, dropped: Mapping[str, int]) -> None:
@@ -629,6 +628,13 @@ def test_verdict_of_a_run(body: bytes, dropped: Mapping[str, int]) -> None:
     request = encode([FULL])
 
     assert REPORT.verdict(request, Response(200, {}, body)) == Verdict(1 - len(dropped), dropped)
+
+
+def test_a_web_page_is_no_verdict() -> None:
+    """What an application's page or a proxy's answers with a 200 is left to the lane."""
+    request = encode([FULL])
+
+    assert REPORT.verdict(request, Response(200, {}, b" <!doctype html>")) is None
 
 
 def test_verdict_of_a_batch() -> None:

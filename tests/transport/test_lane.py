@@ -286,6 +286,23 @@ def test_parked(status, caplog):
     assert desk.delivered == names(100)
 
 
+@pytest.mark.parametrize("body", [b"<!doctype html><title>Log in</title>", b"\n <html></html>"])
+def test_parked_by_a_web_page(body, caplog):
+    """A page is no API, whatever its status: everything is kept, and tried again later."""
+    desk = Desk()
+    desk.offer("a", "b")
+    desk.now += 1
+    desk.take()
+    desk.lane.done(Reply(Response(200, {}, body), None), desk.now)
+    desk.conserved()
+
+    assert (desk.lane.state, desk.lane.ledger.queued) == ("parked", 2)
+    assert "a web page answers" in caplog.text
+    desk.now += DEFAULT.probe_interval
+    desk.backend(lambda ids: 200)
+    assert desk.delivered == ["a", "b"]
+
+
 def test_parked_by_a_certificate():
     """What a person has to put right parks the lane also when no reply came."""
     desk = Desk()

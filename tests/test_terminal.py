@@ -295,6 +295,18 @@ def test_names_before_explanations():
     assert "first token 250 ms  10 → 2 tokens" in drawn(long, width=90)
 
 
+def test_a_narrow_heading():
+    """Where the first line is too long, its names are cut, and its figures are not."""
+    root = a_run(kind="agent", user_id="ada", thread_id="a-thread-with-a-name", tags=("beta",))
+    call = a_run("call", usage=Usage(prompt=1_000_000, completion=7))
+
+    heading = drawn(root, call, width=80).splitlines()[0]
+
+    assert heading.startswith("3f2a9c1e  2026-11-21 14:03:22  user ada  thread a")
+    assert heading.endswith("…  2 runs  1,000,000 → 7 tokens")
+    assert width_of(heading) == 80
+
+
 def test_a_narrow_terminal():
     """In a narrow terminal names are cut before figures, and figures lose their words."""
     run = a_run(name="a-model-with-a-long-name-2026", usage=Usage(1, 2), duration=2.5,

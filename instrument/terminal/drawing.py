@@ -72,28 +72,38 @@ def render(
         cost: What a run cost, where that is known; None leaves costs out.
     """
     rows = tree.rows[:MAX_RUNS]
-    lines = [heading(tree, zone, cost), *drawing(tree, rows, width, cost)]
+    lines = [heading(tree, zone, width, cost), *drawing(tree, rows, width, cost)]
     if len(tree.rows) > len(rows):
         lines.append([(f"… and {len(tree.rows) - len(rows):,} more runs", "dim")])
     return "\n".join(paint(line, width, colour) for line in lines)
 
 
-def heading(tree: Tree, zone: tzinfo | None, cost: Price | None = None) -> list[Cell]:
-    """Write when it was, whose it is, and what it comes to."""
-    root = tree.root
-    at = root.started_at.astimezone(zone)
-    parts = [tree.id[:8], f"{at:%Y-%m-%d %H:%M:%S}"]
-    if root.user_id is not None:
-        parts.append(f"user {root.user_id}")
-    if root.thread_id is not None:
-        parts.append(f"thread {root.thread_id}")
-    parts.extend(f"#{tag}" for tag in root.tags)
-    if len(tree.rows) > 1:
-        parts.append(f"{len(tree.rows):,} runs")
-        runs = [row.run for row in tree.rows]
-        parts.append(tokens(total(runs)))
-        parts.append("" if cost is None else written(total_cost(runs, cost)))
-    return [("  ".join(safe(part) for part in parts if part), "dim")]
+def heading(tree: Tree, zone: tzinfo | None, width: int, cost: Price | None) -> list[Cell]:
+    """Write when it was, whose it is, and what it comes to; names are cut before figures are."""
+    at = tree.root.started_at.astimezone(zone)
+    when = f"{safe(tree.id[:8])}  {at:%Y-%m-%d %H:%M:%S}"
+    comes_to = "".join(f"  {part}" for part in sums(tree, cost))
+    names = "".join(f"  {safe(name)}" for name in whose(tree.root))
+    room = width - width_of(when) - width_of(comes_to)
+    return [(when + cut(names, max(room, LEAST_NAME)) + comes_to, "dim")]
+
+
+def whose(run: Run) -> Iterator[str]:
+    """Say who and what a run belongs to."""
+    if run.user_id is not None:
+        yield f"user {run.user_id}"
+    if run.thread_id is not None:
+        yield f"thread {run.thread_id}"
+    yield from (f"#{tag}" for tag in run.tags)
+
+
+def sums(tree: Tree, cost: Price | None) -> Iterator[str]:
+    """Say what several runs come to; one alone says so itself."""
+    if len(tree.rows) < 2:
+        return
+    runs = [row.run for row in tree.rows]
+    yield f"{len(runs):,} runs"
+    yield from filter(None, (tokens(total(runs)), cost and written(total_cost(runs, cost))))
 
 
 def drawing(

@@ -320,6 +320,21 @@ def test_later_changes_of_a_history_do_not_show():
         assert "changed" not in read(shot).decode()
 
 
+def test_values_beside_a_message_are_not_compared():
+    """What an application puts beside a text is not asked whether it is like something else."""
+    remember_usual_messages()
+
+    class Stubborn:
+        def __eq__(self, other):
+            raise ValueError("ask nothing")
+
+        __hash__ = None
+
+    message = HumanMessage("hi", additional_kwargs={"refusal": Stubborn()})
+
+    assert seen([*history(), message])[-1]["content"] == "hi"
+
+
 def test_history_weighs_what_it_holds():
     """What is kept by reference counts in the queue as if it were a copy."""
     remember_usual_messages()

@@ -305,6 +305,7 @@ def test_a_narrow_heading():
     assert heading.startswith("3f2a9c1e  2026-11-21 14:03:22  user ada  thread a")
     assert heading.endswith("…  2 runs  1,000,000 → 7 tokens")
     assert width_of(heading) == 80
+    assert "14:03:22  use…  2 runs  1,000,000 → 7 tokens" in drawn(root, call, width=65)
 
 
 def test_a_narrow_terminal():

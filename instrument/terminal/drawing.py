@@ -85,7 +85,7 @@ def heading(tree: Tree, zone: tzinfo | None, width: int, cost: Price | None) -> 
     comes_to = "".join(f"  {part}" for part in sums(tree, cost))
     names = "".join(f"  {safe(name)}" for name in whose(tree.root))
     room = width - width_of(when) - width_of(comes_to)
-    return [(when + cut(names, max(room, LEAST_NAME)) + comes_to, "dim")]
+    return [(when + cut(names, max(room, 0)) + comes_to, "dim")]
 
 
 def whose(run: Run) -> Iterator[str]:

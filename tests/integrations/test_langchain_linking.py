@@ -15,6 +15,7 @@ pytest.importorskip("langchain_openai", reason="langchain-openai is not installe
 
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models.llms import LLM
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
@@ -261,6 +262,31 @@ async def own_streams_at_once(kit):
     await asyncio.gather(read(), read())
 
 
+class Text(LLM):
+    """A text model of somebody's own, synchronous alone."""
+
+    kit: object
+
+    @property
+    def _llm_type(self):
+        return "own"
+
+    def _call(self, prompt, stop=None, run_manager=None, **kwargs):
+        return self.kit.direct()
+
+
+async def own_text(kit):
+    await Text(kit=kit).ainvoke("hi")
+
+
+async def own_text_batch(kit):
+    await Text(kit=kit).abatch(["a", "b"])
+
+
+def own_text_sync_batch(kit):
+    Text(kit=kit).batch(["a", "b"])
+
+
 def after_invoke(kit):
     kit.model.invoke("hi")
     kit.direct()
@@ -457,6 +483,7 @@ STYLES = {
     own_provider_in_a_thread: ["Provider"],
     own_stream: ["Streaming"],
     own_stream_read_async: ["Streaming"],
+    own_text: ["Text"],
     own_streams_at_once: ["Streaming", "Streaming", "sdk", "sdk"],
     after_invoke: LC + SDK,
     after_ainvoke: LC + SDK,
@@ -522,6 +549,17 @@ def test_counted_once(style, server):
     assert runs.paths("llm") == sorted(ALL[style])
     assert len(server.requests) == len(runs.of("llm"))
     assert all(run.answer.request_id for run in runs.of("llm"))
+    runs.check()
+
+
+@pytest.mark.parametrize("style", [own_text_batch, own_text_sync_batch])
+def test_prompts_of_one_call(style, server):
+    """Where LangChain knows only the first run of several prompts, nothing is counted twice."""
+    with traced() as runs:
+        perform(style, Kit(server.url))
+
+    assert runs.paths("llm") == ["Text"] * 2
+    assert len(server.requests) == 2
     runs.check()
 
 

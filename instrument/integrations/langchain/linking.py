@@ -31,6 +31,8 @@ MODEL_METHODS: Final = frozenset(
         "_agenerate",
         "_stream",
         "_astream",
+        "_call",
+        "_acall",
         "stream",
         "astream",
         "_iter_v2_events",

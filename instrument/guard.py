@@ -41,6 +41,8 @@ class Notices:
         if now - self._said.get(subject, -QUIET_SECONDS) < QUIET_SECONDS:
             return
         self._said[subject] = now
+        if not logger.hasHandlers():  # Python then writes the bare message to stderr
+            message = f"instrument: {message}"
         try:
             raise _Saying from None  # noqa: TRY301 - to be what is handled while the line is logged
         except _Saying:  # so it is this that a broken log handler prints as its error's context

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -87,3 +89,13 @@ def test_levels(caplog: pytest.LogCaptureFixture) -> None:
 
     assert [record.getMessage() for record in caplog.records] == ["about a", "about b"]
     assert said.counts == {"a": 2, "b": 1}
+
+
+def test_bare_message_says_whose_it_is():
+    """Where nobody has set up logging, a line on stderr begins with our name."""
+    code = "from instrument.guard import notices; notices.say('s', 'lost: %d', 3)"
+    bare = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    code = f"import logging; logging.basicConfig(format='%(name)s %(message)s'); {code}"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert (bare.stderr, told.stderr) == ("instrument: lost: 3\n", "instrument lost: 3\n")

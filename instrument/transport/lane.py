@@ -25,7 +25,7 @@ from typing import Any, final
 
 from ..exporters._base import Encoded, Exporter, HttpExporter, Response, Verdict
 from ..guard import guard, notices
-from ..run import Item, Run
+from ..run import Item, Run, Trace
 from .books import Books
 from .bounds import Bounds
 from .breaker import Breaker, State
@@ -127,8 +127,9 @@ class Lane:
             replaced.places = places
             self.ledger.merge()
         for entry in self._shelf.make_room(self.ledger.queued):
-            # A tree whose runs came back one by one would not be one any more.
-            self.books.leave("queue_full", [entry], may_wait=self.trees is None)
+            if self.trees is not None and isinstance(entry.item, Trace):
+                self.trees.forget(entry.item.root.trace_id)
+            self.books.leave("queue_full", [entry], may_wait=True)
 
     def room(self) -> int:
         """Say how many items may be read back from disk: until half of the lane is taken."""

@@ -61,6 +61,10 @@ class Trees:
         self._hold(run, now, places)
         return None
 
+    def forget(self, trace_id: str) -> None:
+        """Take the runs of a complete tree again: on disk they lie one by one, the root last."""
+        self._complete.pop(trace_id, None)
+
     def due(self) -> float:
         """Say when the oldest tree expires; infinity when none is held."""
         for tree in self._growing.values():

@@ -237,6 +237,34 @@ def test_trees(spooled, folder):
     assert files(folder) == []
 
 
+class Woods(Http):
+    """The same behind HTTP."""
+
+    def describe(self, item: Any, started: Any) -> str:
+        return " ".join(run.id for run in item.runs)
+
+
+def test_trees_without_room(spooled, folder):
+    """Trees for which memory has no room wait on disk, and come back whole, each once."""
+    is_open: list[bool] = []
+    with FaultServer(decide=lambda ids: Answer(200 if is_open else 503)) as server:
+        woods = Woods(server.url, whole_traces=True)
+        made = spooled(woods, bounds=replace(QUICK, queue_events=20))
+        for tree in map(str, range(60)):
+            for name, parent in (("a", tree), ("b", tree), (tree, None)):
+                run_id = name if parent is None else f"{tree}{name}"
+                made.publish(Given(make_run(run_id, trace_id=tree, parent_id=parent)))
+            assert eventually(lambda: made.stats()["intake"]["queued"] == 0)
+        lane = conserved(made)["lanes"]["http"]
+        assert (lane["spooled"] > 60, lane["dropped"]) == (True, {})
+
+        is_open.append(True)
+        assert eventually(lambda: len(server.stored) >= 60)
+        assert sorted(server.stored) == sorted(f"{n}a {n}b {n}" for n in range(60))
+        assert conserved(made)["lanes"]["http"]["dropped"] == {}
+        assert eventually(lambda: files(folder) == [])
+
+
 def test_unwritable(transport, folder):
     """Where nothing can be written, everything is delivered as without a spool."""
     folder.write_text("a file")

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from .transport import Flushed
 
 EXIT_SECONDS = 5.0
-"""How long the end of the process waits for deliveries, in seconds."""
+"""How long the end of the process takes at most, in seconds."""
+
+TEARDOWN_SECONDS = 0.25
+"""The part of it in which no delivery is waited for any more: threads and files are let go."""
 
 DELIVERY_SECONDS = 2.0
 """How long uvicorn's end and that of a worker of `multiprocessing` wait for deliveries."""
@@ -69,7 +72,7 @@ class Client:
         self.recorder = Recorder(
             publish, sample_rate=settings.sample_rate, user_id=settings.user_id
         )
-        self.exit_seconds = EXIT_SECONDS
+        self.exit_seconds = EXIT_SECONDS - TEARDOWN_SECONDS
         self._undo: list[Callable[[], None]] = []
 
     def install(self) -> None:
@@ -95,11 +98,12 @@ class Client:
         """Deliver before SIGTERM does what it does: end the process, or call the application."""
         if is_end:
             self.recorder.end_streams()
-            self.transport.shutdown(EXIT_SECONDS)
+            self.transport.shutdown(EXIT_SECONDS - TEARDOWN_SECONDS)
             return
         began = time.monotonic()
         self.transport.flush(SIGTERM_SECONDS)
-        self.exit_seconds = EXIT_SECONDS - min(SIGTERM_SECONDS, time.monotonic() - began)
+        spent = min(SIGTERM_SECONDS, time.monotonic() - began)
+        self.exit_seconds = EXIT_SECONDS - TEARDOWN_SECONDS - spent
 
     def uninstall(self) -> None:
         """Trace nothing new, and take back what is still ours; what runs now ends as it would."""

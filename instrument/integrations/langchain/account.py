@@ -57,7 +57,11 @@ class Begun:
 
     def __init__(self, account: Account) -> None:
         self.account = account
-        self.size_bytes = account.weigh()
+        self.size_bytes = RECORD_OVERHEAD_BYTES
+        if account.given is not None:
+            self.size_bytes += len(account.given)
+        if account.params is not None:
+            self.size_bytes += len(account.params)
 
     @property
     def run(self) -> OpenRun:

@@ -165,9 +165,12 @@ def model_name(serialized: Any, told: Mapping[str, Any]) -> str:
     """
     metadata = told.get("metadata")
     name = metadata.get("ls_model_name") if metadata else None
-    if not name:
-        params = told.get("invocation_params") or {}
-        name = next((params[key] for key in MODEL_KEYS if params.get(key)), None)
+    params = told.get("invocation_params")
+    if not name and params:
+        for key in MODEL_KEYS:
+            name = params.get(key)
+            if name:
+                break
     if not name and isinstance(serialized, dict):
         given = serialized.get("kwargs") or {}
         name = given.get("model") or given.get("model_name")

@@ -108,7 +108,7 @@ def take_answer(response: Any) -> Taken:
     camera = _Camera()
     choices = [camera.choice(generation) for generation in generations]
     llm_output = None if response is None else response.llm_output
-    return camera.take([choices, llm_output])
+    return camera.written([choices, llm_output])
 
 
 def take_partial(response: Any) -> Taken | None:
@@ -139,6 +139,10 @@ class _Camera:
             value = self.items(value)
         elif type(value) is dict and list in map(type, value.values()):
             value = self.state(value)
+        return self.written(value)
+
+    def written(self, value: Any) -> Taken:
+        """Write down what is laid out for it."""
         data = snapshot(value, self.unfold)
         if self.rows is None and self.texts is None:
             return data

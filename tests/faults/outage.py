@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.faults.runner import Told, delivered_once, start, told
+from tests.faults.runner import Told, delivered_once, put_away, start, told
 from tests.transport.faultserver import FaultServer, Hang
 
 PROGRAM = """
@@ -82,9 +82,7 @@ class Outage:
     def close(self) -> None:
         """End all that is still there."""
         self._back.cancel()
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.communicate()
+        put_away(self._process)
         if self._server is not None:
             self._server.close()
 
@@ -119,9 +117,7 @@ class HungEnds:
     def close(self) -> None:
         """End all that is still there."""
         for process in self._processes:
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
+            put_away(process)
         self._server.close()
 
 

@@ -98,6 +98,14 @@ def told(process: subprocess.Popen[str], timeout: float = 60.0, code: int = 0) -
     return all_told
 
 
+def put_away(process: subprocess.Popen[str]) -> None:
+    """End a process that nobody waits for, and close what leads to it."""
+    if process.poll() is None:
+        process.kill()
+    if process.stdout is not None and not process.stdout.closed:
+        process.communicate()
+
+
 def delivered_once(stored: Sequence[str], all_told: Sequence[Told]) -> None:
     """All that was accepted is at the server, once, and the ledgers say the same."""
     accepted = [each for one in all_told for each in one.accepted]

@@ -12,6 +12,7 @@ import pytest
 openai = pytest.importorskip("openai", reason="the openai package is not installed")
 
 from openai._base_client import AsyncAPIClient, SyncAPIClient
+from openai.types.chat import ChatCompletion
 
 from instrument.testing import FakeOpenAI, capture
 
@@ -97,7 +98,7 @@ def test_body_from_a_file() -> None:
             headers = {"content-type": "application/json"}
             client.post(
                 "/chat/completions",
-                cast_to=dict[str, Any],
+                cast_to=ChatCompletion,
                 content=io.BytesIO(body),
                 options={"headers": headers},
             )

@@ -313,6 +313,7 @@ class Desk:
 
     def forget(self) -> None:
         """In a forked child: let go of what is the parent's."""
+        self.sender.forget()
         if self.backlog is not None:
             self.backlog.forget()
 

@@ -33,6 +33,10 @@ _MAX_CONNECTIONS = 16
 ENDED = Failure("again", "the transport has ended")
 
 
+_inherited: list[httpx.Client | None] = []
+"""In a forked child, the client of its parent."""
+
+
 @final
 class Sender:
     """
@@ -83,6 +87,12 @@ class Sender:
         if client is not None:
             with guard("close connections"):
                 client.close()
+
+    def forget(self) -> None:
+        """In a forked child: leave the connections to the parent, whose they are."""
+        # Closing them here could wait for a lock of a thread that is not here. Python would do so
+        # when nobody holds them, with a warning, where warnings are on.
+        _inherited.append(self._client)
 
     def _exchange(self, client: httpx.Client, request: Request) -> Response:
         origin = request.url.partition("?")[0]

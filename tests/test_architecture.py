@@ -20,6 +20,7 @@ LAYERS = (
         "errors",
         "identity",
         "media",
+        "patches",
         "secrets",
         "tree",
     ),

@@ -11,20 +11,21 @@ so the order and the timestamps made here never give it either.
 
 from __future__ import annotations
 
-import re
 import uuid
-from collections import Counter, defaultdict, deque
+from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias, final
+from typing import final
 
 import orjson
 
 from ..guard import notices
-from ..run import Answer, ConfigError, Error, Feedback, Item, Kind, Run, Snapshot, Usage
-from ..snapshot import clean, shorten, snapshot
+from ..run import ConfigError, Feedback, Item, Run
+from ..snapshot import clean
 from ._access import checked_key, checked_url
 from ._base import Encoded, Environment, Limits, Request, Response, Verdict
-from ._text import EPOCH, MILLISECOND, known, milliseconds
+from ._llmonitor_events import Fields, end_event, feedback_event, scrub, start_event
+from ._llmonitor_reply import match, outcome, read_results, refusal
+from ._text import EPOCH, MILLISECOND, milliseconds
 
 ENV = ("LLMONITOR_APP_ID", "LUNARY_PRIVATE_KEY", "LUNARY_PUBLIC_KEY")
 
@@ -33,32 +34,7 @@ REPORT_PATH = "/api/v1/report"
 INGEST_URL = "https://api.lunary.ai"
 INGEST_PATH = "/v1/runs/ingest"
 
-MAX_NAME_BYTES = 2_500
-"""Size of a name that is kept, in bytes; the server's index refuses a run over about 2.7 KB."""
-
-MAX_COMMENT_BYTES = 2_000
-"""Size of a feedback's comment that is kept, in bytes, for the same reason."""
-
-MAX_ERROR_OUTPUT_BYTES = 2_000
-"""Size of what is kept in an error of the answer that had come before it, in bytes of JSON."""
-
 _PATHS = (REPORT_PATH, "/api/report", INGEST_PATH)
-_TYPES: Mapping[Kind, str] = {"embedding": "embed"}
-_MAX_TOKENS = 2**31 - 1
-
-_DELIVERED = ("already exists", "run_pkey")
-_REFUSALS = (
-    ("type uuid", "bad_id"),
-    ("Unicode escape", "bad_text"),
-    ("type json", "bad_text"),
-    ("not-null", "missing_field"),
-    ("type integer", "bad_number"),
-    ("index row", "too_large"),
-)
-"""What a refusal says, and the reason that it is counted under; `refused` for any other."""
-
-_Fields: TypeAlias = "dict[str, Any]"  # the values are what orjson writes: JSON and fragments of it
-_Outcomes: TypeAlias = "dict[tuple[str, str], str | None]"  # (run, event): why it was refused
 
 
 def from_env(env: Environment) -> LLMonitor:
@@ -100,7 +76,7 @@ class LLMonitor:
         if not secret and not app:
             raise ConfigError("set LLMONITOR_APP_ID to the project's id, or LUNARY_PUBLIC_KEY")
         self._headers: Mapping[str, str] = {}
-        self._every: _Fields = {}
+        self._every: Fields = {}
         if secret:
             secret = checked_key(secret, "LUNARY_PRIVATE_KEY / LUNARY_PUBLIC_KEY")
             self._headers = {"Authorization": f"Bearer {secret}"}
@@ -155,10 +131,7 @@ def warn_of_app_id(app_id: str) -> None:
         )
 
 
-# ------------------------------------------------------------------------------------ the order
-
-
-def arrange(items: Sequence[Item], started: Container[str]) -> Iterator[_Fields]:
+def arrange(items: Sequence[Item], started: Container[str]) -> Iterator[Fields]:
     """
     Give the events of *items* in order: parent before child, start before end, times never falling.
 
@@ -168,7 +141,7 @@ def arrange(items: Sequence[Item], started: Container[str]) -> Iterator[_Fields]
     runs = latest_runs(items)
     begun = beginnings(runs)
     opened = {item.id for item in items if isinstance(item, Run) and item.duration is None}
-    placed: list[tuple[tuple[int, int, int], _Fields]] = []
+    placed: list[tuple[tuple[int, int, int], Fields]] = []
     for run in runs.values():
         if run.id in opened or run.id not in started:
             ms, depth = begun[run.id]
@@ -217,233 +190,3 @@ def beginnings(runs: Mapping[str, Run]) -> dict[str, tuple[int, int]]:
 def iso(ms: int) -> str:
     """Write a time as ISO 8601 in UTC, with milliseconds and `Z`."""
     return (EPOCH + ms * MILLISECOND).isoformat(timespec="milliseconds")[:-6] + "Z"
-
-
-# ----------------------------------------------------------------------------------- the events
-
-
-def head(run: Run, event: str) -> _Fields:
-    """Say what every event of a run says, but for its timestamp."""
-    fields: _Fields = {"type": _TYPES.get(run.kind, run.kind), "event": event, "runId": run.id}
-    if run.parent_id:
-        fields["parentRunId"] = run.parent_id
-    if run.user_id:
-        fields["userId"] = clean(run.user_id)
-        if run.user_props is not None:
-            fields["userProps"] = embed(run.user_props)
-    return fields
-
-
-def start_event(run: Run) -> _Fields:
-    """Say that a run has begun, and with what."""
-    fields = head(run, "start")
-    fields["name"] = cut(run.name, MAX_NAME_BYTES)
-    if run.input:
-        fields["input"] = content(run.input)
-    if run.params:
-        fields["extra"] = orjson.Fragment(run.params)
-    if run.tags:
-        fields["tags"] = [clean(tag) for tag in run.tags]
-    if said := bound_metadata(run):
-        fields["metadata"] = embed(said)
-    return fields
-
-
-def end_event(run: Run) -> _Fields:
-    """Say how a run ended; of a failed one the server keeps the error alone."""
-    if run.error is not None:
-        return {**head(run, "error"), "error": error_fields(run.error, run.output)}
-    fields = head(run, "end")
-    if run.output:
-        fields["output"] = content(run.output)
-    if tokens := tokens_usage(run.usage):
-        fields["tokensUsage"] = tokens
-    fields["metadata"] = embed({**bound_metadata(run), **facts(run)})
-    return fields
-
-
-def feedback_event(item: Feedback, runs: Mapping[str, Run]) -> _Fields:
-    """
-    Say what somebody thought of a run.
-
-    The user stands inside: as `userId` of the event it would erase what the server keeps of that
-    user, because a feedback knows no properties to send along.
-    """
-    run = runs.get(item.run_id)
-    said = known(
-        thumb=item.thumb,
-        comment=cut(item.comment, MAX_COMMENT_BYTES) if item.comment else None,
-        score=item.score,
-        userId=item.user_id,
-    )
-    return {
-        "type": "llm" if run is None else _TYPES.get(run.kind, run.kind),
-        "event": "feedback",
-        "runId": item.run_id,
-        "feedback": embed(said),
-    }
-
-
-def error_fields(error: Error, output: Snapshot | None) -> _Fields:
-    """Describe an error, and the beginning of the answer that had come before it."""
-    fields: _Fields = {"message": clean(error.message), "type": clean(error.type)}
-    if error.stack is not None:
-        fields["stack"] = clean(error.stack)
-    if error.status is not None:
-        fields["status"] = error.status
-    if output and output != b"null":
-        so_far = Snapshot(scrub(output))
-        if len(so_far) > MAX_ERROR_OUTPUT_BYTES:
-            so_far = shorten(so_far, MAX_ERROR_OUTPUT_BYTES)
-        fields["output"] = orjson.Fragment(so_far)
-    return fields
-
-
-def tokens_usage(usage: Usage | None) -> _Fields:
-    """Give the counts that the provider sent and the server can store, which are 32 bits wide."""
-    if usage is None:
-        return {}
-    counts = {
-        "prompt": usage.prompt,
-        "completion": usage.completion,
-        "promptCached": usage.cached,
-        "reasoning": usage.reasoning or None,  # none spent is what a model without reasoning says
-    }
-    return {name: count for name, count in counts.items() if count is not None and _storable(count)}
-
-
-def _storable(count: int) -> bool:
-    return type(count) is int and 0 <= count <= _MAX_TOKENS
-
-
-def facts(run: Run) -> _Fields:
-    """Say what is known about an end beside the answer, as the scalars that the server keeps."""
-    answer = run.answer or Answer()
-    reasons = answer.finish_reasons
-    return known(
-        model=answer.model,
-        finish_reason=[why or "unknown" for why in reasons] if reasons[1:] else first(reasons),
-        response_id=answer.response_id,
-        request_id=answer.request_id,
-        provider=answer.provider,
-        system_fingerprint=answer.system_fingerprint,
-        service_tier=answer.service_tier,
-        stream=answer.stream,
-        time_to_first_token_ms=in_ms(answer.time_to_first_token),
-        processing_ms=answer.processing_ms,
-        duration_ms=in_ms(run.duration),
-        attempts=len(answer.attempts) or None,
-        partial=True if run.partial else None,
-        partial_reason=run.partial,
-    )
-
-
-def first(reasons: Sequence[str | None]) -> str | None:
-    """Give the only finish reason, if there is one."""
-    return next(iter(reasons), None)
-
-
-def in_ms(seconds: float | None) -> float | None:
-    """Turn seconds into milliseconds, to the microsecond."""
-    return None if seconds is None else round(seconds * 1000, 3)
-
-
-def bound_metadata(run: Run) -> _Fields:
-    """Give what the application bound to a run, as far as the server keeps it, and its thread."""
-    kept = {name: value for name, value in run.metadata.items() if _keepable(value)}
-    return {**kept, "thread_id": run.thread_id} if run.thread_id else kept
-
-
-def _keepable(value: object) -> bool:
-    if isinstance(value, list):
-        return all(not isinstance(item, list) and _keepable(item) for item in value)
-    if isinstance(value, float):
-        return value - value == 0  # neither infinite nor "not a number", which JSON has no word for
-    return isinstance(value, (str, int, bool))
-
-
-# ------------------------------------------------------------------------------------- the text
-
-
-def content(data: Snapshot) -> Any:
-    """Embed an input or output as it is, but for a bare boolean, which the server cannot store."""
-    if data in {b"true", b"false"}:
-        return {"value": data == b"true"}
-    return orjson.Fragment(data)
-
-
-def embed(fields: Mapping[str, Any]) -> Any:
-    """Write a small object down, whatever the application put into it."""
-    return orjson.Fragment(snapshot(dict(fields)))
-
-
-def cut(text: str, max_bytes: int) -> str:
-    """Keep at most *max_bytes* of *text* in UTF-8, and no half of a character."""
-    data = clean(text).encode()
-    return data[:max_bytes].decode("utf-8", "ignore")
-
-
-_HARMFUL = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
-_ESCAPE = re.compile(
-    rb"(\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
-    rb"|\\u0000|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
-)
-
-
-def scrub(data: bytes) -> bytes:
-    r"""Replace escaped NULs and lone surrogates in a JSON text by U+FFFD; pairs and `\\` stay."""
-    if _HARMFUL.search(data) is None:
-        return data
-    return _ESCAPE.sub(lambda found: found[1] or rb"\ufffd", data)
-
-
-# ------------------------------------------------------------------------------------ the reply
-
-
-def read_results(body: bytes) -> list[_Fields]:
-    """Read the results of a 200, a list under `results` or bare; an empty reply has none."""
-    try:
-        reply = orjson.loads(body)
-    except ValueError:
-        return []
-    if isinstance(reply, dict):
-        reply = reply.get("results")
-    if not isinstance(reply, list):
-        return []
-    return [result for result in reply if isinstance(result, dict)]
-
-
-def refusal(result: _Fields) -> str | None:
-    """Say why an event was refused, in a word; a start that the server has already was not."""
-    if result.get("success") is not False:
-        return None
-    said = str(result.get("error"))
-    if any(words in said for words in _DELIVERED):
-        return None
-    return next((reason for words, reason in _REFUSALS if words in said), "refused")
-
-
-def match(events: Sequence[_Fields], results: Sequence[_Fields]) -> _Outcomes:
-    """Give each event its result: the next one with its id, else the one in its place."""
-    by_id: defaultdict[str, deque[_Fields]] = defaultdict(deque)
-    for result in results:
-        by_id[str(result.get("id"))].append(result)
-    in_place = len(events) == len(results)
-    outcomes: _Outcomes = {}
-    for number, event in enumerate(events):
-        run_id, result = event["runId"], results[number] if in_place else {}
-        if by_id[run_id]:
-            result = by_id[run_id].popleft()
-        key = (run_id, event["event"])
-        outcomes[key] = refusal(result) or outcomes.get(key)
-    return outcomes
-
-
-def outcome(item: Item, outcomes: _Outcomes) -> str | None:
-    """Say why an item was not stored; without its start an end is lost, whatever its result."""
-    if not isinstance(item, Run):
-        return outcomes.get((item.run_id, "feedback")) if isinstance(item, Feedback) else None
-    begun = outcomes.get((item.id, "start"))
-    if item.duration is None or begun:
-        return begun
-    return outcomes.get((item.id, "end")) or outcomes.get((item.id, "error"))

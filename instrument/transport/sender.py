@@ -33,7 +33,7 @@ _MAX_CONNECTIONS = 16
 ENDED = Failure("again", "the transport has ended")
 
 
-_inherited: list[httpx.Client | None] = []
+_inherited: list[httpx.Client] = []
 """In a forked child, the client of its parent."""
 
 
@@ -92,7 +92,8 @@ class Sender:
         """In a forked child: leave the connections to the parent, whose they are."""
         # Closing them here could wait for a lock of a thread that is not here. Python would do so
         # when nobody holds them, with a warning, where warnings are on.
-        _inherited.append(self._client)
+        if self._client is not None:
+            _inherited.append(self._client)
 
     def _exchange(self, client: httpx.Client, request: Request) -> Response:
         origin = request.url.partition("?")[0]

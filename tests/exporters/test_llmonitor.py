@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from referencing import Registry, Resource
 
 from instrument.exporters._base import HttpExporter, Request, Response, Verdict
-from instrument.exporters.llmonitor import ENV, LLMonitor, from_env, scrub
+from instrument.exporters._llmonitor_events import scrub
+from instrument.exporters.llmonitor import ENV, LLMonitor, from_env
 from instrument.guard import notices
 from instrument.run import (
     KINDS,

@@ -11,22 +11,18 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import AsyncIterator, Callable
-from functools import wraps
-from types import FunctionType
-from typing import Any, Final, NamedTuple, TypeAlias
+from functools import partial, wraps
+from typing import Any, Final, NamedTuple
 from uuid import UUID
-
-import wrapt
 
 from ...context import restore
 from ...guard import guard
+from ...patches import Patches, Wrapped
 from ...run import Kind
 from .labels import stack_above
 from .linking import run_of
 from .nodes import Scope, registry, scope
 from .tracing import break_off
-
-Wrapped: TypeAlias = Callable[..., Any]
 
 LAZY_START: Final = "ensure_started"
 """The function of LangChain's that begins the run of a stream when it is first read."""
@@ -189,57 +185,25 @@ def _dropped(run_id: UUID) -> None:
             node.end()
 
 
-def as_function(method: Any) -> Wrapped:
-    """Give what can be called with the object first, also for what another library has wrapped."""
-    if isinstance(method, FunctionType):
-        return method
-
-    @wraps(method)
-    def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        return method.__get__(self, type(self))(*args, **kwargs)
-
-    return call
-
-
 def _maker(method: Method) -> Callable[[Kind, Wrapped], Wrapped]:
     if method.in_steps:
         return stepping
     return aclosing if method.asynchronous else closing
 
 
-class Patch:
-    """What was put on LangChain's classes, so that it can be taken back."""
-
-    def __init__(self) -> None:
-        self._put: list[tuple[type, str, Any, Any]] = []
-        self._wanted = True
-
-    def apply(self, module: Any) -> None:
-        """Wrap the methods that this module of LangChain's has."""
-        if not self._wanted:
-            return
-        for method in METHODS[module.__name__]:
-            owner = getattr(module, method.owner, None)
-            before = None if owner is None else owner.__dict__.get(method.name)
-            if owner is None or before is None:
-                continue  # a run that is left open is then ended by its age
-            with guard(f"wrap {method.owner}.{method.name}"):
-                ours = _maker(method)(method.kind, as_function(before))
-                setattr(owner, method.name, ours)
-                self._put.append((owner, method.name, before, ours))
-
-    def undo(self) -> None:
-        """Take back what is still ours."""
-        self._wanted = False
-        while self._put:
-            owner, name, before, ours = self._put.pop()
-            if owner.__dict__.get(name) is ours:
-                setattr(owner, name, before)
+def wrap(patches: Patches, module: Any) -> None:
+    """Wrap the methods that this module of LangChain's has."""
+    for method in METHODS[module.__name__]:
+        owner = getattr(module, method.owner, None)
+        if owner is None or method.name not in vars(owner):
+            continue  # a run that is left open is then ended by its age
+        with guard(f"wrap {method.owner}.{method.name}"):
+            patches.put(owner, method.name, partial(_maker(method), method.kind))
 
 
 def install() -> Callable[[], None]:
     """Wrap LangChain's methods when they are imported; the result takes that back."""
-    patch = Patch()
+    patches = Patches()
     for module in METHODS:
-        wrapt.register_post_import_hook(patch.apply, module)
-    return patch.undo
+        patches.when_imported(module, partial(wrap, patches))
+    return patches.undo

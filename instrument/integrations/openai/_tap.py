@@ -19,13 +19,11 @@ import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
-from types import FunctionType
 from typing import Any, Final
-
-import wrapt
 
 from ...context import restore
 from ...guard import guard, notices
+from ...patches import Patches, Wrapped
 from ...recorder import Recorder
 from ._call import Call
 
@@ -37,8 +35,6 @@ BYPASSED: Final = (
     "something else has wrapped a client of openai so that its calls pass us by: "
     "call instrument() before that is set up, or before the client is made"
 )
-
-Wrapped = Callable[..., Any]
 
 # A guard has no state, and making one anew for each call would cost more than using it.
 _BEGIN = guard("begin a chat completion")
@@ -285,18 +281,23 @@ def wrappers(tap: Tap) -> list[tuple[str, str, Any]]:
 
 
 class Patch:
-    """What was put on `openai._base_client`, so that it can be taken back."""
+    """What is put on `openai._base_client`."""
 
     def __init__(self, recorder: Recorder) -> None:
+        self._patches = Patches()
         self._wrappers = wrappers(Tap(recorder))
-        self._module: Any = None
-        self._put: list[tuple[Any, str, Any, Any]] = []
-        self._wanted = True
+
+    def install(self) -> Callable[[], None]:
+        """Wrap it when it is imported, or now if it is; the result takes that back."""
+        self._patches.when_imported(MODULE, self.apply)
+        return self.undo
+
+    def undo(self) -> None:
+        """Take back what is still ours."""
+        self._patches.undo()
 
     def apply(self, module: Any) -> None:
         """Wrap what this release of `openai` has; say once what it has not."""
-        if not self._wanted:
-            return
         for client, name, make in self._wrappers:
             with guard(f"wrap {client}.{name}"):
                 owner = getattr(module, client, None)
@@ -307,43 +308,15 @@ class Patch:
                         self._wrap(heir, heir.__name__, name, make)
 
     def _wrap(self, owner: Any, client: str, name: str, make: Any) -> None:
-        if owner is None or not hasattr(owner, name):
-            notices.say(
-                f"openai without {client}.{name}",
-                "this release of openai has no %s.%s: less is recorded of its calls",
-                client,
-                name,
-            )
+        if owner is not None and hasattr(owner, name):
+            self._patches.put(owner, name, make)
             return
-        before = owner.__dict__.get(name)
-        _, _, method = wrapt.resolve_path(owner, name)
-        wrapt.apply_patch(owner, name, make(as_function(method)))
-        self._put.append((owner, name, before, owner.__dict__[name]))
-
-    def undo(self) -> None:
-        """Take back what is still ours."""
-        self._wanted = False
-        while self._put:
-            owner, name, before, ours = self._put.pop()
-            if owner.__dict__.get(name) is not ours:
-                continue  # somebody wrapped our wrapper; ours passes through, being switched off
-            if before is None:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, before)
-
-
-def as_function(method: Any) -> Wrapped:
-    """Give a method in the form that is called with its object first, whoever has wrapped it."""
-    if isinstance(method, FunctionType):
-        return method
-
-    @wraps(method)
-    def object_first(client: Any, /, *args: Any, **kwargs: Any) -> Any:
-        bind = getattr(method, "__get__", None)  # what has none is called without its object
-        return (bind(client, type(client)) if bind else method)(*args, **kwargs)
-
-    return object_first
+        notices.say(
+            f"openai without {client}.{name}",
+            "this release of openai has no %s.%s: less is recorded of its calls",
+            client,
+            name,
+        )
 
 
 def heirs(owner: Any) -> list[Any]:
@@ -353,7 +326,5 @@ def heirs(owner: Any) -> list[Any]:
 
 
 def install(recorder: Recorder) -> Callable[[], None]:
-    """Tap `openai` when it is imported, or now if it is; the result takes it back."""
-    patch = Patch(recorder)
-    wrapt.register_post_import_hook(patch.apply, MODULE)
-    return patch.undo
+    """Tap `openai` into *recorder*; the result takes it back."""
+    return Patch(recorder).install()

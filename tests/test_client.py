@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,30 +12,9 @@ import pytest
 
 import instrument
 from instrument import recorder as recorders
-from instrument.exporters._base import Limits
-from instrument.run import Feedback, Item, Run, UserEvent
+from instrument.run import Feedback, Run, UserEvent
 from instrument.testing import capture
-
-
-class Kept:
-    """A destination that keeps what it gets."""
-
-    limits = Limits()
-    whole_traces = False
-
-    def __init__(self, name: str = "kept") -> None:
-        self.name = name
-        self.items: list[Item] = []
-
-    def wants(self, item: Item) -> bool:
-        return True
-
-    def write(self, items: Sequence[Item]) -> Mapping[str, int]:
-        self.items += items
-        return {}
-
-    def close(self) -> None:
-        return None
+from tests.fakes.kept import Kept
 
 
 @pytest.fixture

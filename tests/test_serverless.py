@@ -7,46 +7,20 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import instrument
 from instrument.config import read
-from instrument.exporters._base import Limits
-from instrument.run import Item, Run
 from instrument.serverless import ROOT_SECONDS, freezes
 from instrument.testing import FakeOpenAI
+from tests.fakes.kept import Kept
 from tests.transport.fakes import Http, eventually
 from tests.transport.faultserver import FaultServer, Hang
 
 MESSAGES = [{"role": "user", "content": "The capital of France?"}]
-
-
-class Kept:
-    """A destination that keeps what it gets."""
-
-    name = "kept"
-    limits = Limits()
-    whole_traces = False
-
-    def __init__(self) -> None:
-        self.items: list[Item] = []
-
-    @property
-    def names(self) -> list[str]:
-        return [item.name for item in self.items if isinstance(item, Run) and item.duration]
-
-    def wants(self, item: Item) -> bool:
-        return True
-
-    def write(self, items: Sequence[Item]) -> Mapping[str, int]:
-        self.items += items
-        return {}
-
-    def close(self) -> None:
-        return None
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from instrument.snapshot import MAX_SNAPSHOT_BYTES, clean, plain, shorten, snapshot
+from tests.fakes.angry import Angry
 
 
 class Model(BaseModel):
@@ -33,21 +34,6 @@ class Colour(enum.Enum):
 class Point:
     x: int
     y: Any = None
-
-
-class Angry:
-    """Raises at every touch."""
-
-    def __repr__(self) -> str:
-        raise ValueError("repr")
-
-    __str__ = __repr__
-
-    def __getattr__(self, name: str) -> Any:
-        raise RuntimeError(name)
-
-    def __iter__(self) -> Any:
-        raise RuntimeError("iter")
 
 
 class AngryModel(BaseModel):

@@ -17,22 +17,8 @@ import pytest
 
 import instrument
 from instrument.exporters.llmonitor import from_env
+from tests.fakes.angry import Angry
 from tests.transport.faultserver import FaultServer
-
-
-class Angry:
-    """Raises at every touch."""
-
-    def __repr__(self) -> str:
-        raise ValueError("repr")
-
-    __str__ = __repr__
-
-    def __getattr__(self, name: str) -> Any:
-        raise RuntimeError(name)
-
-    def __iter__(self) -> Any:
-        raise RuntimeError("iter")
 
 
 class AngryDump:

@@ -172,6 +172,15 @@ class OpenRun:
         """Whether nobody has ended the run yet."""
         return bool(self._open)
 
+    @property
+    def was_announced(self) -> bool:
+        """Whether it was published as open, for a run that may end without that."""
+        return True
+
+    def disown(self) -> None:
+        """Let go of the run: its end is not published, as if it were another process's."""
+        self.pid = 0
+
     def offset(self) -> float:
         """Seconds since the run began."""
         return self._clock() - self._t0

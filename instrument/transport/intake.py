@@ -165,6 +165,22 @@ def is_outdated(record: Carried) -> bool:
     return run is not None and getattr(record, "duration", 0) is None and not run.is_open
 
 
+def is_ours(record: Carried) -> bool:
+    """
+    Say whether a record that was made on a thread of ours tells of our own doing.
+
+    That is not traced, and a run that begins there is disowned. But any garbage may be collected
+    there, and with it a stream of the application's, whose end this is.
+    """
+    run = getattr(record, "run", None)
+    if run is None:
+        return True
+    if getattr(record, "duration", None) is None:
+        run.disown()
+        return True
+    return not run.was_announced
+
+
 def tell(record: Carried) -> None:
     """Tell a record that it is lost, if it wants to know."""
     lost = getattr(record, "lost", None)

@@ -17,6 +17,7 @@ from .bounds import Bounds, SpoolOptions
 from .desk import Process
 from .flush import Flush, Flushed
 from .folder import Folder
+from .intake import is_ours
 from .sender import load
 from .worker import Worker
 
@@ -92,7 +93,7 @@ class Transport:
         if worker.is_closed:
             worker.intake.refuse(record)
             return
-        if threading.get_ident() in worker.own:  # what we do ourselves is not traced
+        if threading.get_ident() in worker.own and is_ours(record):
             return
         waiting = worker.intake.add(record)
         if not worker.is_running:

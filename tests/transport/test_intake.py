@@ -13,7 +13,7 @@ import pytest
 from instrument.recorder import Recorder
 from instrument.transport import Bounds
 from instrument.transport.intake import Intake
-from tests.transport.fakes import Given, run
+from tests.transport.fakes import Given, Local, eventually, run
 
 
 def intake(**bounds: int) -> tuple[Intake, list[bool]]:
@@ -148,23 +148,70 @@ def test_from_a_signal_handler(transport):
     assert made.stats()["intake"]["accepted"] == published + len(handled)
 
 
+class Garbage:
+    """Something in a cycle that holds an open run, and ends it when it is collected."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.me = self
+        self.run = recorder.begin("chain", "dropped")
+        self.run.announce({})
+
+    def __del__(self) -> None:
+        self.run.end({"partial": "abandoned"})
+
+
 def test_from_a_finalizer(transport):
-    """41: publishing within `__del__`, while garbage is collected, cannot deadlock."""
-    made = transport()
-    finalized = []
-
-    class Node:
-        def __init__(self):
-            self.me = self
-
-        def __del__(self):
-            finalized.append(1)
-            made.publish(Given(run()))
-
-    for _ in range(2000):
-        Node()
-        made.publish(Given(run()))
+    """41: a run that ends within `__del__`, while garbage is collected, ends, in whatever thread."""
+    local = Local()
+    made = transport(local)
+    recorder = Recorder(made.publish)
+    ids = {Garbage(recorder).run.id for _ in range(2000)}
     gc.collect()
 
-    assert len(finalized) == 2000
     assert made.stats()["intake"]["accepted"] == 4000
+    assert made.flush(10.0).pending == 0
+    assert {item.id for item in local.items if item.duration is not None} == ids
+
+
+def test_garbage_of_the_application_on_our_thread(transport):
+    """41: what the application dropped is ended although a thread of ours collects it."""
+    collected = []
+
+    class Collects(Local):
+        def write(self, items):
+            if not collected:
+                collected.append(gc.collect())
+            return super().write(items)
+
+    local = Collects()
+    made = transport(local)
+    recorder = Recorder(made.publish)
+    gc.disable()
+    try:
+        Garbage(recorder)
+        assert eventually(lambda: collected)
+    finally:
+        gc.enable()
+    made.flush(10.0)
+
+    assert [item.partial for item in local.items if item.duration is not None] == ["abandoned"]
+
+
+def test_what_our_threads_do_is_not_traced(transport):
+    """A run that an exporter begins and ends while it writes is none, or there would be no end."""
+
+    class Records(Local):
+        def write(self, items):
+            own = recorder.begin("chain", "ours")
+            own.announce({})
+            own.end({})
+            return super().write(items)
+
+    local = Records()
+    made = transport(local)
+    recorder = Recorder(made.publish)
+    made.publish(Given(run()))
+    made.flush(10.0)
+
+    assert len(local.items) == 1
+    assert made.stats()["intake"]["accepted"] == 1

@@ -99,6 +99,11 @@ class Call(OpenRun):
         self._times: list[float] = []  # when they came, by the clock
         self._first_times = self._times  # the same for those until the first feed
 
+    @property
+    def was_announced(self) -> bool:
+        """Whether it was published as open: when the first attempt was sent."""
+        return bool(self._attempts)
+
     def is_for(self, options: Any) -> bool:
         """Say whether this is the very call of these options, seen by another layer."""
         own = self._options

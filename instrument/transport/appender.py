@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import accumulate, chain, repeat
-from typing import TypeAlias, final
+from typing import final
 
 from ..guard import notices
 from .bounds import SpoolOptions
 from .folder import Folder, NoLocksError
 from .held import Held, Place
 from .segment import Framed
-
-CHUNK_ITEMS = 64
-"""Items that are written at once: few enough that the memory for them is used again and again."""
-
-
-Addressed: TypeAlias = "tuple[tuple[str, ...], Framed | None]"
-"""An item in its frame with the names of its destinations; None where it cannot be written."""
 
 
 @final
@@ -58,52 +50,22 @@ class Appender:
         self._current: Held | None = None
         self._next_try = float("-inf")
 
-    def append(self, batch: Sequence[Addressed]) -> list[Place | None]:
-        """
-        Write items with the names of their destinations, and give where each lies.
-
-        None stands for an item that could not be written, and lies in memory only.
-        """
-        places: list[Place | None] = []
-        for first in range(0, len(batch), CHUNK_ITEMS):
-            places += self._append(batch[first : first + CHUNK_ITEMS])
-        return places
-
-    def _append(self, batch: Sequence[Addressed]) -> Sequence[Place | None]:
-        """Write items at once if the file takes them all, else in halves."""
-        frames = [frame for _, frame in batch if frame is not None]
-        if len(frames) == len(batch):
-            heads, bodies, sizes = zip(*frames, strict=True)
-            size = sum(sizes)
-            if len(batch) == 1 or size <= self._room():
-                file = self._written(list(chain(*zip(heads, bodies, strict=True))), size)
-                return self._note(file, [names for names, _ in batch], sizes)
-        if len(batch) == 1:
-            self.counts["unspooled"] += 1
-            return [None]
-        middle = len(batch) // 2
-        return [*self._append(batch[:middle]), *self._append(batch[middle:])]
-
-    def _room(self) -> int:
-        """Say how many bytes the file that is written to still takes."""
-        file = self._current
-        return self._segment_bytes - (0 if file is None or not file.is_alive else file.size)
-
-    def _note(
-        self, file: Held | None, names: Sequence[tuple[str, ...]], sizes: Sequence[int]
-    ) -> Sequence[Place | None]:
-        """Count what was written at the end of a file, if it was, and say where it lies."""
+    def append(self, frame: Framed) -> Sequence[Place | None]:
+        """Write items, and give where each lies: None when it lies in memory only."""
+        pieces, size, names = frame
+        file = self._written(pieces, size)
         if file is None:
-            self.counts["unspooled"] += len(sizes)
-            return [None] * len(sizes)
+            self.counts["unspooled"] += len(names)
+            return [None] * len(names)
         for each, count in Counter(names).items():
             for name in each:
                 file.in_memory[name] += count
-        self.counts["written"] += len(sizes)
-        offsets = accumulate(sizes[:-1], initial=file.size - sum(sizes))
-        return list(zip(repeat(file), offsets, strict=False))
+        self.counts["written"] += len(names)
+        start = file.size - size
+        file.starts.append(start)
+        return [(file, place) for place in range(start, start + len(names))]
 
-    def _written(self, pieces: Sequence[bytes], size: int) -> Held | None:
+    def _written(self, pieces: tuple[bytes, bytes], size: int) -> Held | None:
         """Write to a file that has room, else to a new one; give it, or None."""
         if size > self._options.max_bytes // 4:
             return None

@@ -9,6 +9,7 @@ put into its lane again in time. Used by the thread that works at the desk.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any, TypeAlias, final
 
 from ..guard import guard
@@ -17,16 +18,19 @@ from .bounds import MIB, SpoolOptions
 from .held import Place
 from .lane import Lane
 from .packed import packed, unpacked
-from .segment import Framed, framed
+from .segment import Names, framed
 from .spool import ADOPTED, Spool
 
 ITEMS_PER_TURN = 256
 """Items that are read back for a lane before the others are looked after again."""
 
-Prepared: TypeAlias = "tuple[Item, tuple[str, ...], Framed | None]"
-"""An item, the lanes that want it, and the frame that is to lie on disk, if that can be."""
+CHUNK_ITEMS = 32
+"""Items that are written in one frame: all that one wrong bit on the disk can cost."""
 
-Written: TypeAlias = "tuple[Item, tuple[str, ...], Place | None]"
+Prepared: TypeAlias = "tuple[Item, Names]"
+"""An item, and the lanes that want it."""
+
+Written: TypeAlias = "tuple[Item, Names, Place | None]"
 """An item, the lanes that want it, and where it lies on disk."""
 
 
@@ -51,21 +55,28 @@ class Backlog:
         self._clock = clock
 
     def prepare(self, item: Item) -> Prepared:
-        """Find out which lanes want an item, and write it down for them, while it is at hand."""
-        names = tuple([name for name, lane in self._each if lane.wants(item)])
-        body = packed(item) if names else None
-        return item, names, None if body is None else framed(names, body)
+        """Find out which lanes want an item."""
+        return item, tuple([name for name, lane in self._each if lane.wants(item)])
 
     def write(self, prepared: Sequence[Prepared]) -> list[Written]:
-        """Write items for all lanes that want them; those that none wants are left out."""
+        """Write items, in as few frames as they fit into, for all lanes that want them."""
         wanted = [each for each in prepared if each[1]]
-        places: Sequence[Place | None] = [None] * len(wanted)
+        items = [item for item, _ in wanted]
+        places: list[Place | None] = []
         with guard("write to the spool"):
-            places = self._spool.append([each[1:] for each in wanted])
-        self.next_write = self._clock() + self._window
-        return [
-            (item, names, place) for (item, names, _), place in zip(wanted, places, strict=True)
+            for count, body in packed(items) if items else ():
+                names = [names for _, names in wanted[len(places) : len(places) + count]]
+                places += [None] if body is None else self._spool.append(framed(names, body))
+        written: list[Written] = [
+            (*each, place) for each, place in zip_longest(wanted, places[: len(wanted)])
         ]
+        return written + [(*each, None) for each in prepared if not each[1]]
+
+    def commit(self) -> None:
+        """Have on the disk what was written, if that is asked for."""
+        with guard("write to the spool"):
+            self._spool.commit()
+        self.next_write = self._clock() + self._window
 
     def deal(self, written: Sequence[Written]) -> None:
         """Give items to the lanes that want them."""
@@ -99,16 +110,19 @@ class Backlog:
 
     def _read_back(self, name: str, lane: Lane, now: float) -> bool:
         room = min(lane.room(), ITEMS_PER_TURN) if self._spool.waits(name) else 0
-        for place, body in self._spool.take(name, room, MIB) if room else ():
-            item: Item | None = None
-            with guard("read an item from the spool"):
-                item = unpacked(body)
+        frame: bytes | None = None
+        items: Sequence[Item] = ()
+        for place, body, number in self._spool.take(name, room, MIB) if room else ():
+            if body is not frame:
+                frame, items = body, ()
+                with guard("read items from the spool"):
+                    items = unpacked(body)
             lane.ledger.adopt(-1)
-            if item is None:
+            if number < len(items):
+                lane.put(items[number], now, (place,))
+            else:
                 lane.ledger.refuse("spool_corrupt")
                 lane.books.settled.append(place)
-            else:
-                lane.put(item, now, (place,))
         return room > 0
 
     def _book(self, name: str, what: str, count: int) -> None:

@@ -20,7 +20,7 @@ from ..exporters._base import Exporter, LocalExporter
 from ..guard import guard
 from ..recorder import Carried
 from ..run import Exchange, Feedback, Item, Run, Trace, UserEvent
-from .backlog import Backlog, Prepared
+from .backlog import CHUNK_ITEMS, Backlog, Prepared, Written
 from .bounds import Bounds, SpoolOptions
 from .firsts import CLIENT, Firsts
 from .flush import Flush
@@ -91,6 +91,7 @@ class Desk:
         self._first_lane = 0
         self.backlog = None if spool is None else Backlog(spool, self.lanes, clock)
         self._made: list[Prepared] = []
+        self._written: list[Written] = []
         self._rung = False
 
     def _ring(self) -> None:
@@ -126,22 +127,37 @@ class Desk:
             self._deal(made)
             self._in_hand = None
             self.busy_since = self._clock()
+            if len(self._made) >= CHUNK_ITEMS and not self._write(is_mine):
+                return
         self._deal_written(is_mine)
 
     def _is_early(self) -> bool:
         """Say whether what comes now may wait for more, to be written to disk with it."""
         return self.backlog is not None and self._clock() < self.backlog.next_write
 
+    def _write(self, is_mine: Callable[[], bool]) -> bool:
+        """Write the items that were made, while they are at hand; False when that took too long."""
+        if self.backlog is None:
+            return True
+        written = self.backlog.write(self._made)
+        if not is_mine():  # somebody else writes them, once more
+            return False
+        self._written += written
+        self._made = []
+        return True
+
     def _deal_written(self, is_mine: Callable[[], bool]) -> None:
         """Have the items that were made on disk, and only then offer them to the lanes."""
-        if self.backlog is None or not self._made:
+        if self.backlog is None or not (self._made or self._written):
             return
-        written = self.backlog.write(self._made)
+        if not self._write(is_mine):
+            return
+        self.backlog.commit()
         if not is_mine():
             return
+        written, self._written = self._written, []
         self.backlog.deal(written)
-        self.intake.passed += len(self._made)
-        self._made = []
+        self.intake.passed += len(written)
 
     def _deal(self, made: Item | str | None) -> None:
         """Offer an item to all lanes, or count why there is none."""

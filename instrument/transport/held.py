@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +13,8 @@ from typing import TypeAlias, final
 from . import segment
 from .folder import unlock
 
-READ_BYTES = 64 * 1024
-"""What is read at once for one item; a larger one takes a second read."""
+READ_BYTES = 128 * 1024
+"""What is read at once for one frame; a larger one takes a second read."""
 
 _sync = getattr(os, "fdatasync", os.fsync)
 
@@ -31,7 +32,8 @@ class Held:
         is_alive: The file is still there and ours.
         is_named: Its name is on the disk too.
         is_dirty: There is something in it that may not be on the disk yet.
-        waiting: For each destination the offsets of the items that are nowhere but here.
+        starts: Offsets of the frames that hold items, in order.
+        waiting: For each destination the places of the items that are nowhere but here.
         in_memory: For each destination how many of its items a lane holds as well.
         strangers: How many items wait for destinations that this process does not have.
     """
@@ -44,6 +46,7 @@ class Held:
     is_alive: bool = True
     is_named: bool = False
     is_dirty: bool = False
+    starts: list[int] = field(default_factory=list)
     waiting: dict[str, deque[int]] = field(default_factory=dict)
     in_memory: Counter[str] = field(default_factory=Counter)
     strangers: int = 0
@@ -59,7 +62,7 @@ class Held:
         return os.fstat(self.fd).st_nlink == 0
 
     def append(self, pieces: Sequence[bytes], size: int) -> bool:
-        """Write whole frames at the end; what was written only in part is cut off again."""
+        """Write a frame at the end; what was written only in part is cut off again."""
         try:
             written = os.writev(self.fd, pieces)
         except OSError:
@@ -81,28 +84,32 @@ class Held:
             return False
         return True
 
-    def settle(self, name: str, offsets: Sequence[int]) -> None:
+    def settle(self, name: str, places: Sequence[int]) -> None:
         """
         Write down that a destination needs these items no more.
 
         When the disk is full this is not written, and they are sent again if the process dies.
         """
         is_dirty = self.is_dirty
-        frame = segment.settled_frame(name, offsets)
+        frame = segment.settled_frame(name, places)
         self.append([frame], len(frame))
         self.is_dirty = is_dirty  # there is no hurry with it
 
-    def fetch(self, offset: int) -> bytes | None:
-        """Read an item back; None when it is not intact any more."""
+    def start_of(self, place: int) -> int:
+        """Say where the frame begins that an item is in."""
+        return self.starts[bisect_right(self.starts, place) - 1]
+
+    def fetch(self, start: int) -> bytes | None:
+        """Read the items of a frame back; None when it is not intact any more."""
         try:
-            data = os.pread(self.fd, READ_BYTES, offset)
+            data = os.pread(self.fd, READ_BYTES, start)
             size = segment.size_at(data)
             if size > len(data):
-                data += os.pread(self.fd, min(size, self.size) - len(data), offset + len(data))
+                data += os.pread(self.fd, min(size, self.size) - len(data), start + len(data))
         except OSError:
             return None
         frame = segment.frame_at(data, 0)
-        return None if frame is None or frame.kind != segment.ITEM else segment.body_of(frame)
+        return None if frame is None or frame.kind != segment.ITEMS else segment.body_of(frame)
 
     def contents(self) -> segment.Contents | None:
         """Read the whole file; None when the system does not let us."""
@@ -117,11 +124,12 @@ class Held:
     def load(self, contents: segment.Contents, names: Iterable[str]) -> None:
         """Take over what waits in a file that another process left."""
         self.size = contents.end
-        for name, offsets in contents.waiting.items():
+        self.starts = contents.starts
+        for name, places in contents.waiting.items():
             if name in names:
-                self.waiting[name] = deque(offsets)
+                self.waiting[name] = deque(places)
             else:
-                self.strangers += len(offsets)
+                self.strangers += len(places)
         with contextlib.suppress(OSError):
             os.ftruncate(self.fd, contents.end)  # what its process did not finish
 
@@ -137,7 +145,7 @@ class Held:
 
 
 Place: TypeAlias = "tuple[Held, int]"
-"""Where an item lies: the file, and the offset in it."""
+"""Where an item lies: the file, and the place in it."""
 
 Places: TypeAlias = "tuple[Place, ...]"
 """Where an item lies on disk: nowhere, at one place, or, for a tree, at one for each run."""

@@ -8,10 +8,13 @@ neither flipped bits nor empty pages of a disk make an item.
 
 Kind    | payload
 --------|-------------------------------------------------------------------------
-item    | names of the destinations it is for, a JSON list; a line feed; the item
-settled | name of a destination, and offsets of the items it needs no more: a JSON list
+items   | how many stand there one after the other for the same destinations, and the names of
+        | these, group by group, a JSON list: `[[2,"a"],[1,"a","b"]]`; a line feed; the items
+settled | name of a destination, and the places of the items it needs no more: a JSON list
 
-A state that changes is never written over: that an item is settled is one more frame.
+The place of an item is the offset of its frame plus its number in there: no two have the same,
+because a frame is longer than its items are many. A state that changes is never written over: that
+an item is settled is one more frame.
 """
 
 from __future__ import annotations
@@ -19,15 +22,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from itertools import groupby
 from typing import TypeAlias, final
 from zlib import crc32
 
 import orjson
 
 MAGIC = b"\xf5\xff"
-VERSION = 1
-ITEM = 1
+VERSION = 2
+ITEMS = 1
 SETTLED = 2
 
 _HEAD = struct.Struct(">2sBBI")
@@ -61,8 +64,11 @@ class Gap:
     end: int
 
 
-Framed: TypeAlias = "tuple[bytes, bytes, int]"
-"""A frame in two pieces, which need not be copied to become one, and its size in bytes."""
+Names: TypeAlias = "tuple[str, ...]"
+"""The destinations of an item."""
+
+Framed: TypeAlias = "tuple[tuple[bytes, bytes], int, Sequence[Names]]"
+"""A frame in two pieces, which need not be copied to become one, its size in bytes, and whose items it holds."""
 
 Part: TypeAlias = "Frame | Gap"
 
@@ -74,13 +80,15 @@ class Contents:
     What a file holds.
 
     Attributes:
-        waiting: For each destination the offsets of the items that it still waits for, in order.
+        waiting: For each destination the places of the items that it still waits for, in order.
+        starts: The offsets of the frames that hold items.
         damaged: Stretches of the file that are lost.
         end: Where the last intact frame ends.
         is_strange: It was written by another version, and nothing in it is to be touched.
     """
 
     waiting: dict[str, dict[int, None]] = field(default_factory=dict)
+    starts: list[int] = field(default_factory=list)
     damaged: int = 0
     end: int = 0
     is_strange: bool = False
@@ -91,29 +99,25 @@ class Contents:
         return sum(map(len, self.waiting.values()))
 
 
-def framed(names: tuple[str, ...], body: bytes) -> Framed:
-    """Frame an item for these destinations."""
-    prefix = _prefix(names)
-    head = _HEAD.pack(MAGIC, VERSION, ITEM, len(prefix) + len(body))
+def framed(names: Sequence[Names], body: bytes) -> Framed:
+    """Frame items; *names* are the destinations of each."""
+    groups = [(len(list(same)), *each) for each, same in groupby(names)]
+    prefix = orjson.dumps(groups, option=orjson.OPT_APPEND_NEWLINE)
+    head = _HEAD.pack(MAGIC, VERSION, ITEMS, len(prefix) + len(body))
     crc = crc32(body, crc32(prefix, crc32(head)))
     first = b"".join((head, _CRC.pack(crc), prefix))
-    return first, body, len(first) + len(body)
+    return (first, body), len(first) + len(body), names
 
 
-def settled_frame(name: str, offsets: Sequence[int]) -> bytes:
+def settled_frame(name: str, places: Sequence[int]) -> bytes:
     """Frame the word that a destination needs these items no more."""
-    payload = orjson.dumps([name, *offsets])
+    payload = orjson.dumps([name, *places])
     head = _HEAD.pack(MAGIC, VERSION, SETTLED, len(payload))
     return b"".join((head, _CRC.pack(crc32(payload, crc32(head))), payload))
 
 
-@lru_cache(maxsize=64)
-def _prefix(names: tuple[str, ...]) -> bytes:
-    return orjson.dumps(names) + b"\n"
-
-
 def body_of(frame: Frame) -> bytes:
-    """Give the item in an item's frame."""
+    """Give the items in a frame of items."""
     return frame.payload.partition(b"\n")[2]
 
 
@@ -187,19 +191,26 @@ def _note(frame: Frame, contents: Contents) -> bool:
     return True
 
 
-def _note_item(frame: Frame, contents: Contents) -> None:
-    names = orjson.loads(frame.payload.partition(b"\n")[0])
-    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise ValueError("this is no list of names")
-    for name in names:
-        contents.waiting.setdefault(name, {})[frame.offset] = None
+def _note_items(frame: Frame, contents: Contents) -> None:
+    place = frame.offset
+    found: list[tuple[str, range]] = []
+    for count, *names in orjson.loads(frame.payload.partition(b"\n")[0]):
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError("these are no names")
+        found += [(name, range(place, place + count)) for name in names]
+        place += count
+    if place > frame.end:
+        raise ValueError("so many items are not in there")
+    for name, places in found:
+        contents.waiting.setdefault(name, {}).update(dict.fromkeys(places))
+    contents.starts.append(frame.offset)
 
 
 def _note_settled(frame: Frame, contents: Contents) -> None:
-    name, *offsets = orjson.loads(frame.payload)
+    name, *places = orjson.loads(frame.payload)
     waiting = contents.waiting.get(name, {})
-    for offset in offsets:
-        waiting.pop(offset, None)
+    for place in places:
+        waiting.pop(place, None)
 
 
-_READERS = {ITEM: _note_item, SETTLED: _note_settled}
+_READERS = {ITEMS: _note_items, SETTLED: _note_settled}

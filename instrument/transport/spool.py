@@ -18,13 +18,17 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias, final
 
 from ..guard import notices
-from .appender import Addressed, Appender
+from .appender import Appender
 from .bounds import SpoolOptions
 from .folder import Folder, Listed, Lock, try_lock
 from .held import Held, Place
+from .segment import Framed
 
 Book: TypeAlias = Callable[[str, str, int], None]
 """Told of a destination, what happened to items that lay on disk alone, and how many they were."""
+
+Taken: TypeAlias = "tuple[Place, bytes, int]"
+"""Where an item lies, what is in its frame, and which of the items there it is."""
 
 ADOPTED = "adopted"
 """What happened to items of a file that was taken over; all other words are reasons of a loss."""
@@ -77,55 +81,56 @@ class Spool:
 
     # What comes in
 
-    def append(self, batch: Sequence[Addressed]) -> list[Place | None]:
-        """
-        Write items with the names of their destinations, and give where each lies.
+    def append(self, frame: Framed) -> Sequence[Place | None]:
+        """Write items, and give where each lies: None when it lies in memory only."""
+        return self._appender.append(frame)
 
-        None stands for an item that could not be written, and lies in memory only.
-        """
-        places = self._appender.append(batch)
+    def commit(self) -> None:
+        """Have what was written forced to the disk, if that is to be done now."""
         self._sync(self._clock(), always=self._options.sync == "batch")
-        return places
 
     # What is over, or leaves memory
 
     def settle(self, name: str, places: Sequence[Place]) -> None:
         """Take note that a destination needs these items no more."""
-        for file, offsets in _by_file(places).items():
-            file.in_memory[name] -= len(offsets)
+        for file, own in _by_file(places).items():
+            file.in_memory[name] -= len(own)
             if file.is_alive and (file.count or file.strangers):
-                file.settle(name, offsets)
+                file.settle(name, own)
             if file.is_alive:
                 self._let_go(file)
 
     def leave(self, name: str, places: Sequence[Place]) -> None:
         """Take note that these items are no longer in memory."""
-        for file, offset in places:
+        for file, place in places:
             file.in_memory[name] -= 1
-            file.waiting.setdefault(name, deque()).append(offset)
+            file.waiting.setdefault(name, deque()).append(place)
             self._waiting[name] += 1
 
     def waits(self, name: str) -> int:
         """Say how many items of a destination lie on disk alone."""
         return self._waiting[name]
 
-    def take(self, name: str, max_items: int, max_bytes: int) -> list[tuple[Place, bytes]]:
+    def take(self, name: str, max_items: int, max_bytes: int) -> list[Taken]:
         """Read items of a destination that lie on disk alone, the oldest first."""
-        taken: list[tuple[Place, bytes]] = []
+        taken: list[Taken] = []
         if not self._waiting[name]:
             return taken
         for file in sorted(self._files.values(), key=lambda each: each.name):
             waiting = file.waiting.get(name) or deque()
+            start, body = -1, None
             while waiting and len(taken) < max_items and max_bytes > 0:
-                offset = waiting.popleft()
+                place = waiting.popleft()
                 self._waiting[name] -= 1
-                body = file.fetch(offset)
+                if start != file.start_of(place):
+                    start = file.start_of(place)
+                    body = file.fetch(start)
+                    max_bytes -= len(body or b"")
                 if body is None:
                     self._lost(name, "spool_corrupt", 1)
                     continue
                 file.in_memory[name] += 1
-                taken.append(((file, offset), body))
-                max_bytes -= len(body)
+                taken.append(((file, place), body, place - start))
             self._let_go(file)
         return taken
 
@@ -217,10 +222,10 @@ class Spool:
         self._lost("", "spool_corrupt", contents.damaged)
         file.load(contents, self._names)
         self._files[listed.name] = file
-        for name, offsets in file.waiting.items():
-            self._waiting[name] += len(offsets)
-            self.counts[ADOPTED] += len(offsets)
-            self._book(name, ADOPTED, len(offsets))
+        for name, places in file.waiting.items():
+            self._waiting[name] += len(places)
+            self.counts[ADOPTED] += len(places)
+            self._book(name, ADOPTED, len(places))
         self._let_go(file)
 
     def _make_room(self, size: int) -> bool:
@@ -244,9 +249,9 @@ class Spool:
         file = self._files.get(listed.name)
         if file is None:
             return self._evict_orphan(listed, reason)
-        for name, offsets in file.waiting.items():
-            self._waiting[name] -= len(offsets)
-            self._lost(name, reason, len(offsets))
+        for name, places in file.waiting.items():
+            self._waiting[name] -= len(places)
+            self._lost(name, reason, len(places))
         file.waiting.clear()
         self._folder.remove(file.name)
         file.close()
@@ -286,8 +291,8 @@ class Spool:
         self._sync(self._clock(), always=self._options.sync != "none")
         for file in list(self._files.values()):
             if file.is_gone:
-                for name, offsets in file.waiting.items():
-                    self._lost(name, "spool_removed", len(offsets))
+                for name, places in file.waiting.items():
+                    self._lost(name, "spool_removed", len(places))
             if not self._let_go(file):
                 file.close()
         self._files.clear()
@@ -317,7 +322,7 @@ class Spool:
 
 def _by_file(places: Sequence[Place]) -> dict[Held, list[int]]:
     """Sort places by the file they are in."""
-    offsets: dict[Held, list[int]] = {}
-    for file, offset in places:
-        offsets.setdefault(file, []).append(offset)
-    return offsets
+    by_file: dict[Held, list[int]] = {}
+    for file, place in places:
+        by_file.setdefault(file, []).append(place)
+    return by_file

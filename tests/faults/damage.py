@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from instrument.guard import notices
 from instrument.transport import SpoolOptions
-from instrument.transport.segment import ITEM, Frame, framed, parts
+from instrument.transport.segment import ITEMS, Frame, framed, parts
 from instrument.transport.spool import Spool
 
 Hit = tuple[bytes, int, int]
@@ -77,7 +77,8 @@ def written(folder: str, chance: random.Random) -> set[bytes]:
         for number in range(chance.randint(1, 40))
     ]
     spool = Spool(SpoolOptions(path=folder, sync="none"), ["a"], lambda *_: None)
-    spool.append([(("a",), framed(("a",), body)) for body in bodies])
+    for body in bodies:
+        spool.append(framed([("a",)], body))
     spool.forget()
     return set(bodies)
 
@@ -87,9 +88,9 @@ def taken_over(folder: str) -> list[bytes]:
     spool = Spool(SpoolOptions(path=folder, sync="none"), ["a"], lambda *_: None)
     spool.tend()
     taken = spool.take("a", 10_000, 100_000_000)
-    spool.settle("a", [place for place, _ in taken])
+    spool.settle("a", [place for place, *_ in taken])
     spool.close()
-    return [body for _, body in taken]
+    return [body for _, body, _ in taken]
 
 
 def main() -> int:
@@ -114,7 +115,7 @@ def judge(cases: int, chance: random.Random) -> int:
             untouched = {
                 part.payload.partition(b"\n")[2]
                 for part in parts(data)
-                if isinstance(part, Frame) and part.kind == ITEM
+                if isinstance(part, Frame) and part.kind == ITEMS
                 if part.end <= begin or part.offset >= end
             }
             try:

@@ -51,13 +51,17 @@ class Process:
         self.booked[name, what] += count
 
     def write(self, *bodies: object, names: tuple[str, ...] = ("a",)) -> list[Place | None]:
-        return self.spool.append([(names, framed(names, str(body).encode())) for body in bodies])
+        """Write items, a frame for each; give where each lies."""
+        frames = [framed([names], str(body).encode()) for body in bodies]
+        places = [place for frame in frames for place in self.spool.append(frame)]
+        self.spool.commit()
+        return places
 
     def adopt(self, name: str = "a") -> list[str]:
         """Take over what there is, and read it."""
         self.clock.now += 100.0
         self.spool.tend()
-        return [body.decode() for _, body in self.spool.take(name, 10_000, 10_000_000)]
+        return [body.decode() for _, body, _ in self.spool.take(name, 10_000, 10_000_000)]
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -91,7 +95,7 @@ def test_others_cannot_read_it(folder):
 
     assert folder.stat().st_mode & 0o777 == 0o700
     assert [path.stat().st_mode & 0o777 for path in files(folder)] == [0o600]
-    assert files(folder)[0].read_bytes()[12:] == b'["a"]\nsecret'
+    assert files(folder)[0].read_bytes()[12:] == b'[[1,"a"]]\nsecret'
 
 
 def test_not_inherited(folder):
@@ -157,11 +161,31 @@ def test_out_of_memory_and_back(folder):
     process.spool.leave("a", places[:2])
 
     assert process.spool.waits("a") == 2
-    assert [body for _, body in process.spool.take("a", 1, 1000)] == [b"1"]
+    assert [body for _, body, _ in process.spool.take("a", 1, 1000)] == [b"1"]
     taken = process.spool.take("a", 9, 1000)
-    assert [body for _, body in taken] == [b"2"]
+    assert [body for _, body, _ in taken] == [b"2"]
     process.spool.settle("a", [*places[:1], taken[0][0], places[2]])
     assert files(folder) == []
+
+
+def test_many_in_one_frame(folder):
+    """Items of one frame are settled, left and read back one by one, in this process and later."""
+    first = Process(folder, ["a", "b"])
+    names = [("a",), ("a", "b"), ("b",), ("a",)]
+    places = [place for place in first.spool.append(framed(names, b"whole")) if place]
+    assert first.stats["written"] == len({place for _, place in places}) == 4
+    first.spool.settle("a", [places[0]])
+    first.spool.leave("a", [places[1]])
+    first.spool.leave("b", [places[2]])
+
+    assert first.spool.take("a", 9, 1000) == [(places[1], b"whole", 1)]
+    assert first.spool.take("b", 9, 1000) == [(places[2], b"whole", 2)]
+    first.spool.settle("b", places[1:3])
+    first.spool.close()
+    second = Process(folder, ["a", "b"])
+    assert second.adopt("b") == []
+    assert [number for _, _, number in second.spool.take("a", 9, 1000)] == [1, 3]
+    assert second.booked == {("a", "adopted"): 2}
 
 
 def test_strangers(folder):
@@ -174,7 +198,7 @@ def test_strangers(folder):
     only_a.spool.tend()
 
     taken = only_a.spool.take("a", 10, 1000)
-    only_a.spool.settle("a", [place for place, _ in taken])
+    only_a.spool.settle("a", [place for place, *_ in taken])
     assert both.adopt("b") == ["1"]
     assert both.adopt("a") == []
 
@@ -187,7 +211,8 @@ def test_killed(folder):
         "from instrument.transport.spool import Spool, SpoolOptions\n"
         "spool = Spool(SpoolOptions(path=sys.argv[1]), ['a'], print)\n"
         "for batch in range(5):\n"
-        "    spool.append([(('a',), framed(('a',), b'%d' % (10 * batch + i))) for i in range(10)])\n"
+        "    for number in range(10 * batch, 10 * batch + 10):\n"
+        "        spool.append(framed([('a',)], b'%d' % number))\n"
         "os.kill(os.getpid(), 9)\n"
     )
     root = Path(__file__).parents[2]
@@ -322,7 +347,7 @@ def test_damage_after_adoption(folder):
     (path,) = files(folder)
     path.write_bytes(path.read_bytes().replace(b"bad", b"BAD"))
 
-    assert [body for _, body in second.spool.take("a", 10, 1000)] == [b"good"]
+    assert [body for _, body, _ in second.spool.take("a", 10, 1000)] == [b"good"]
     assert second.booked["a", "spool_corrupt"] == 1
 
 
@@ -513,7 +538,7 @@ def test_takes_over_little_by_little(folder):
     assert second.booked["a", "adopted"] < 6
     assert second.spool.due() > second.clock.now
     taken = second.spool.take("a", 100, 100_000)
-    second.spool.settle("a", [place for place, _ in taken])
+    second.spool.settle("a", [place for place, *_ in taken])
     assert second.spool.due() < second.clock.now
     assert len(third.adopt()) == 20 - len(taken)
 

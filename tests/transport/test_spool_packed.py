@@ -11,11 +11,10 @@ from hypothesis import given as given_any
 from hypothesis import strategies as st
 
 from instrument.codec import encode
-from instrument.run import Answer, Attempt, Error, Feedback, Run, Snapshot, Trace, Usage
+from instrument.run import Answer, Attempt, Error, Feedback, Item, Snapshot, Trace, Usage
 from instrument.transport.packed import (
     ANSWER,
-    ATTEMPT,
-    ERROR,
+    MOST_BYTES,
     PARTS,
     RUN,
     TEXTS,
@@ -62,8 +61,10 @@ def given(value: Any) -> dict[str, Any]:
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
-def written(item: Run) -> bytes:
-    data = packed(item)
+def written(*items: Item) -> bytes:
+    """Write items that lie side by side."""
+    ((count, data),) = packed(items)
+    assert count == len(items)
     assert data is not None
     return data
 
@@ -72,23 +73,65 @@ def test_every_field():
     """No field of a run and of its parts is left out, and none comes back changed."""
     for value in (FULL, FULL.answer, FULL.usage):
         assert None not in given(value).values(), "this test gives a value to each field"
-    assert unpacked(written(FULL)) == FULL
-    assert {*RUN, *PARTS, *TEXTS} == {*given(FULL), "logprobs"}
-    assert {*ANSWER, "attempts", "logprobs"} == set(given(FULL.answer))
+    assert unpacked(written(FULL)) == [FULL]
+    assert {*RUN, *PARTS, *TEXTS} == set(given(FULL))
+    assert {*ANSWER, "logprobs"} == set(given(FULL.answer))
 
 
-@pytest.mark.parametrize(
-    ("names", "kind"), [(USAGE, Usage), (ERROR, Error), (ATTEMPT, Attempt)], ids=str
-)
-def test_order(names, kind):
+def test_order():
     """What is read by place is in the order of its fields."""
-    assert names == tuple(field.name for field in dataclasses.fields(kind))
+    assert tuple(given(Usage())) == USAGE
+
+
+RUNS = (
+    run("a"),
+    run("a", duration=None),
+    run("a", usage=Usage(), answer=Answer()),
+    run("a", error=Error("no", "ValueError")),
+    run("a", answer=Answer(attempts=(Attempt(0.5),))),
+    FULL,
+)
 
 
 def test_absent_is_absent():
     """What a run does not have it does not have after it lay on disk."""
-    for item in (run("a"), run("a", duration=None), run("a", usage=Usage(), answer=Answer())):
-        assert unpacked(written(item)) == item
+    for item in RUNS:
+        assert unpacked(written(item)) == [item]
+
+
+@given_any(st.lists(st.sampled_from(RUNS), min_size=1, max_size=40))
+def test_side_by_side(runs):
+    """Each of many runs has after it what it had, and nothing of its neighbours."""
+    assert unpacked(written(*runs)) == runs
+
+
+FEEDBACK = Feedback(run_id="a", at=STARTED, thumb="up")
+
+
+@given_any(st.lists(st.sampled_from([FULL, FEEDBACK, run("n", metadata={"n": 2**70})]), max_size=9))
+def test_one_that_cannot_lie_with_others(items):
+    """What is no run, or no JSON, is written by itself; its neighbours and the order stay."""
+    pieces = list(packed(items)) if items else []
+    read = [item for _, data in pieces for item in unpacked(data or b"")]
+
+    assert [count for count, _ in pieces] == [len(unpacked(data or b"")) for _, data in pieces]
+    assert [type(item) for item in read] == [type(item) for item in items]
+    assert [item for item in read if item in (FULL, FEEDBACK)] == [
+        item for item in items if item in (FULL, FEEDBACK)
+    ]
+
+
+def test_not_too_much_at_once():
+    """Large runs are written in several pieces, one larger than that by itself."""
+    large = run("a", input=Snapshot(b" " * (MOST_BYTES // 3)))
+    huge = run("b", input=Snapshot(b" " * (2 * MOST_BYTES)))
+    pieces = list(packed([large, large, huge, large, large, large]))
+
+    assert [item for _, data in pieces for item in unpacked(data or b"")] == [
+        *(large, large, huge),
+        *(large, large, large),
+    ]
+    assert all(len(data or b"") <= MOST_BYTES or count == 1 for count, data in pieces)
 
 
 @pytest.mark.parametrize(
@@ -105,34 +148,31 @@ def test_what_json_cannot_hold(fields):
     """A value that JSON cannot hold is written as the codec does it."""
     item = run("a", **fields)
 
-    assert packed(item) == encode(item)
+    assert list(packed([item])) == [(1, encode(item))]
 
 
 def test_texts_as_they_are():
     """A text comes back byte for byte, whatever it is."""
     item = run("a", input=Snapshot(b'"\xff\n"'), output=Snapshot(b""), params=Snapshot(b"\n"))
 
-    assert unpacked(written(item)) == item
+    assert unpacked(written(item, FULL)) == [item, FULL]
 
 
 @given_any(st.binary(max_size=60))
 def test_garbage(data):
     """What nobody wrote is no item, and says so."""
-    for garbage in (data, b"[" + data, b"[1,true,null,null,0,0,0,0,[]]\n" + data):
+    for garbage in (data, b"[" + data, b"[2,[[]],[null],[null],[0,0,0,0]]\n" + data):
         with pytest.raises(ValueError):
             unpacked(garbage)
 
 
 def test_another_layout():
     """A run in the order of another version is not misread."""
-    with pytest.raises(ValueError, match="layout 2"):
-        unpacked(written(FULL).replace(b"[1,", b"[2,", 1))
+    with pytest.raises(ValueError, match="layout 3"):
+        unpacked(written(FULL).replace(b"[2,", b"[3,", 1))
 
 
 def test_others():
     """Feedback is written as the codec does it; a whole tree is not, its runs are."""
-    feedback = Feedback(run_id="a", at=STARTED, thumb="up")
-
-    assert packed(feedback) == encode(feedback)
-    assert packed(Trace([FULL])) is None
-    assert isinstance(FULL, Run)
+    assert list(packed([FEEDBACK])) == [(1, encode(FEEDBACK))]
+    assert list(packed([Trace([FULL])])) == [(1, None)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,11 +22,11 @@ from instrument.transport.segment import (
 BODIES = st.lists(st.text(min_size=1, max_size=40).map(str.encode), min_size=1, max_size=8)
 
 
-def item_frame(names: tuple[str, ...], body: bytes) -> bytes:
-    """Write one item."""
-    head, rest, size = framed(names, body)
-    assert size == len(head + rest)
-    return head + rest
+def item_frame(names: tuple[str, ...], body: bytes, count: int = 1) -> bytes:
+    """Write items that are all for the same destinations."""
+    pieces, size, _ = framed([names] * count, body)
+    assert size == len(b"".join(pieces))
+    return b"".join(pieces)
 
 
 def written(bodies: list[bytes]) -> tuple[bytes, list[int]]:
@@ -109,6 +111,45 @@ def test_payloads_pass_for_nothing():
     data = item_frame(("a",), inner)
 
     assert bodies_in(data[3:] + data) == [inner]
+
+
+@given(st.lists(st.sampled_from([("a",), ("b",), ("a", "b")]), min_size=1, max_size=40), st.data())
+def test_many_in_a_frame(names, draw):
+    """Each item of a frame waits for its own destinations, at a place that no other item has."""
+    pieces, size, _ = framed(names, b"x")
+    data = b"".join(pieces) + b"".join(framed(names, b"y")[0])
+    contents = read(data)
+    places = [*range(len(names)), *range(size, size + len(names))]
+
+    assert contents.starts == [0, size]
+    for each in ("a", "b"):
+        own = [place for place, of in zip(places, names * 2, strict=True) if each in of]
+        assert list(contents.waiting.get(each, {})) == own
+    settled = draw.draw(st.lists(st.sampled_from(places), unique=True))
+    left = read(data + settled_frame("a", settled)).waiting.get("a", {})
+    assert set(left) == set(contents.waiting.get("a", {})) - set(settled)
+
+
+@given(st.lists(st.lists(st.one_of(st.integers(), st.text(max_size=2), st.none()), max_size=3)))
+def test_strange_lists(groups):
+    """A frame whose list of names is none, or promises more items than it can hold, is damaged."""
+    from zlib import crc32
+
+    payload = json.dumps(groups).encode() + b"\n"
+    head = MAGIC + bytes([VERSION, 1]) + len(payload).to_bytes(4, "big")
+    data = head + crc32(payload, crc32(head)).to_bytes(4, "big") + payload
+    contents = read(data)
+    is_right = all(
+        each and type(each[0]) is int and all(isinstance(name, str) for name in each[1:])
+        for each in groups
+    )
+
+    if contents.damaged:
+        assert contents.waiting == {}
+    else:
+        assert is_right
+        assert contents.total <= sum(each[0] * len(each[1:]) for each in groups if each[0] > 0)
+        assert all(0 <= place < len(data) for own in contents.waiting.values() for place in own)
 
 
 def test_settled():

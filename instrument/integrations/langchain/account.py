@@ -32,7 +32,6 @@ UNSAID_PARAMS: Final = frozenset(
 
 BLANK: Final = Answer()
 _NOTHING: Final[dict[str, JSON]] = {}
-_NO_FACTS: Final[list[LazyFacts]] = []
 
 _SECRET: Final = re.compile(
     r"api_?key|secret|password|credential|authorization|(access|auth|ad|bearer)_?token", re.I
@@ -57,11 +56,7 @@ class Begun:
 
     def __init__(self, account: Account) -> None:
         self.account = account
-        self.size_bytes = RECORD_OVERHEAD_BYTES
-        if account.given is not None:
-            self.size_bytes += len(account.given)
-        if account.params is not None:
-            self.size_bytes += len(account.params)
+        self.size_bytes = account.size_bytes
 
     @property
     def run(self) -> OpenRun:
@@ -80,28 +75,21 @@ class Account:
 
     Attributes:
         duration: Seconds from its begin to its end.
-        size_bytes: What it weighed in the queue when it ended.
+        size_bytes: What it weighs in the queue.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "absorbed",
-        "absorbed_bytes",
-        "answer",
-        "duration",
-        "error",
-        "extra",
-        "first_token",
-        "given",
-        "metadata",
-        "output",
-        "params",
-        "partial",
-        "run",
-        "run_id",
-        "size_bytes",
-        "tags",
-    )
+    # What few runs have is not set up for each of them.
+    answer = BLANK
+    duration: float | None = None
+    error: Error | None = None
+    extra: Mapping[str, JSON] = _NOTHING
+    first_token: float | None = None
+    given: Taken | None = None
+    output: Taken | None = None
+    params: Snapshot | None = None
+    partial: str | None = None
+    absorbed: list[LazyFacts] = []  # noqa: RUF012 - that of all that are no model's, for ever empty
+    absorbed_bytes = 0
 
     def __init__(
         self, run: OpenRun, run_id: UUID, tags: Iterable[Any] | None, metadata: dict[str, Any]
@@ -110,34 +98,31 @@ class Account:
         self.run_id = run_id
         self.tags = tuple(tags) if tags else ()
         self.metadata = metadata.copy() if metadata else _NOTHING
-        self.extra: Mapping[str, JSON] = _NOTHING
-        self.answer = BLANK
-        self.given: Taken | None = None
-        self.params: Snapshot | None = None
-        self.output: Taken | None = None
-        self.error: Error | None = None
-        self.partial: str | None = None
-        self.first_token: float | None = None
-        self.absorbed: list[LazyFacts] = [] if run.kind == "llm" else _NO_FACTS
-        self.absorbed_bytes = 0
-        self.duration: float | None = None
-        self.size_bytes = 0
+        self.size_bytes = RECORD_OVERHEAD_BYTES
+        if run.kind == "llm":
+            self.absorbed = []
 
-    def weigh(self) -> int:
-        """Say what it weighs in the queue, in bytes."""
-        size_bytes = RECORD_OVERHEAD_BYTES + self.absorbed_bytes
-        if self.params is not None:
-            size_bytes += len(self.params)
-        if self.given is not None:
-            size_bytes += len(self.given)
-        if self.output is not None:
-            size_bytes += len(self.output)
-        return size_bytes
+    def give(self, given: Taken) -> None:
+        """Take what the run was given."""
+        self.given = given
+        self.size_bytes += len(given)
+
+    def ask(self, params: Snapshot) -> None:
+        """Take the parameters of a model's call."""
+        self.params = params
+        self.size_bytes += len(params)
+
+    def absorb(self, facts: LazyFacts, size_bytes: int) -> None:
+        """Take what an SDK saw of the same call."""
+        self.absorbed.append(facts)
+        self.absorbed_bytes += size_bytes
 
     def close(self) -> None:
         """Note that the run has ended."""
         self.duration = self.run.offset()
-        self.size_bytes = self.weigh()
+        self.size_bytes += self.absorbed_bytes
+        if self.output is not None:
+            self.size_bytes += len(self.output)
 
     def note(self, name: str, value: JSON) -> None:
         """Say something more in the metadata."""

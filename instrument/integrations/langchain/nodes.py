@@ -94,8 +94,7 @@ class Node:
         """Take what the SDK saw of this very call, also a moment after the run has ended."""
         account = self.account if self._told is None else self._told()
         if account is not None and account.run.kind == "llm":
-            account.absorbed.append(facts)
-            account.absorbed_bytes += size_bytes
+            account.absorb(facts, size_bytes)
 
     def first_token(self) -> None:
         """Note that a token came, the first of a stream."""
@@ -107,9 +106,10 @@ class Node:
         account = self.account
         if account is None:
             return
-        account.given = given
+        if given is not None:
+            account.give(given)
         if params:
-            account.params = snapshot(params)
+            account.ask(snapshot(params))
         self.recorder.publish(Begun(account))
 
     def end(self) -> None:

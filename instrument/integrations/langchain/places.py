@@ -65,6 +65,8 @@ def identify(node: Node, run: OpenRun, metadata: Mapping[str, Any]) -> None:
         if own.user_id is None or own.thread_id is None:
             own = fill(own, read_who(find_configurable()))
         node.who, node.around = own, run.bound
+        if own is NOBODY and node.said is UNBOUND:
+            return
     else:
         node.who = who = above.who if own is NOBODY else fill(own, above.who)
         same = node.seen is above.seen

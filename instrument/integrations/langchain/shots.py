@@ -179,7 +179,8 @@ class _Camera:
     def tool(self, message: Any) -> dict[str, Any]:
         fields = message.__dict__
         if fields.get("status") == "error" or not _is_bare(fields):
-            return self._marked("tool", fields)
+            of_tool = {name: fields.get(name) for name in ("tool_call_id", "status")}
+            return {**self._marked("tool", fields), **of_tool}
         text = fields["content"]
         return {"role": "tool", "content": text, "tool_call_id": fields["tool_call_id"]}
 
@@ -209,9 +210,7 @@ class _Camera:
             "content": content if isinstance(content, str) else self._blocks(content),
             "tool_calls": get("tool_calls"),
             "invalid_tool_calls": get("invalid_tool_calls"),
-            "tool_call_id": get("tool_call_id"),
             "name": get("name"),
-            "status": get("status"),
         }
         more = get("additional_kwargs")
         if more:

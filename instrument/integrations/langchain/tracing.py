@@ -105,7 +105,7 @@ def finish(
             account.error = said
             account.output = write(output)
             if given is not None:
-                account.given = take(given)
+                account.give(take(given))
         except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
             _READ.stop(error)
     node.end()
@@ -124,7 +124,7 @@ def fail(
         with guard("read an error"):
             node.account.output = output
             if given is not None:
-                node.account.given = take(given)
+                node.account.give(take(given))
             judge(node.account, error)
     node.end()
 

@@ -30,12 +30,22 @@ def find_above(parent_run_id: UUID | None) -> Node | None:
 
 def find_configured() -> Node | None:
     """Find the open run of LangChain's that encloses this code."""
-    module = sys.modules.get("langchain_core.runnables.config")
-    variable = getattr(module, "var_child_runnable_config", None)
-    config = None if variable is None else variable.get()
+    config = _configs[0].get() if _configs or _find_variable() else None
     callbacks = None if config is None else config.get("callbacks")
     run_id = getattr(callbacks, "parent_run_id", None)
     return None if run_id is None else registry.get(run_id)
+
+
+_configs: list[Any] = []
+"""LangChain's context variable with the `config` of the call around, once that is imported."""
+
+
+def _find_variable() -> bool:
+    module = sys.modules.get("langchain_core.runnables.config")
+    variable = getattr(module, "var_child_runnable_config", None)
+    if variable is not None:
+        _configs.append(variable)
+    return bool(_configs)
 
 
 def find_place(above: Node | None) -> Place | None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,6 +79,7 @@ def launch(command: Sequence[object], **env: str) -> subprocess.Popen[str]:
     """Start a process that finds this project, and none of the settings of the one that asks."""
     return subprocess.Popen(
         [str(part) for part in command],
+        start_new_session=True,
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": "/nonexistent", **env},
         stdin=subprocess.PIPE,
@@ -88,7 +91,7 @@ def launch(command: Sequence[object], **env: str) -> subprocess.Popen[str]:
 
 def told(process: subprocess.Popen[str], timeout: float = 60.0, code: int = 0) -> list[Told]:
     """Wait for a process; nothing went wrong in it, and each ledger of it is balanced."""
-    out, err = process.communicate(timeout=timeout)
+    out, err = outcome(process, timeout)
     assert "Traceback" not in err, err
     assert "Exception ignored" not in err, err
     assert process.returncode == code, (process.returncode, err)
@@ -96,6 +99,18 @@ def told(process: subprocess.Popen[str], timeout: float = 60.0, code: int = 0) -
     for each in all_told:
         each.check()
     return all_told
+
+
+def outcome(process: subprocess.Popen[str], timeout: float = 60.0) -> tuple[str, str]:
+    """Wait for a process, and give what it wrote; one that hangs is asked where it stands."""
+    try:
+        return process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGUSR1)  # `told` has each thread written down
+        time.sleep(1.0)
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        raise AssertionError(f"no end after {timeout} s\n{out}\n{err}") from None
 
 
 def put_away(process: subprocess.Popen[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.runner import delivered_once, launch, run, told
+from tests.faults.runner import delivered_once, launch, outcome, run, told
 from tests.faults.test_process_deaths import DOWN, deliver
 from tests.transport.faultserver import FaultServer
 
@@ -21,7 +21,7 @@ def children(url: str, *arguments: object) -> subprocess.Popen[str]:
 
 def ids_of(process: subprocess.Popen[str]) -> list[str]:
     """Wait for a program with a pool; give the ids that its workers returned."""
-    out, err = process.communicate(timeout=60)
+    out, err = outcome(process)
     assert "Traceback" not in err
     return [line for line in out.splitlines() if not line.startswith("{")]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import json
 import os
+import signal
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -49,6 +51,8 @@ def tell_at_worker_end(util: Any) -> None:
     """In a child of `multiprocessing` or its like: tell after all its other finalizers."""
     util.Finalize(None, tell, exitpriority=-100)
 
+
+faulthandler.register(signal.SIGUSR1)  # for `runner.outcome`
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=forget)

@@ -8,6 +8,7 @@ put into its lane again in time. Used by the thread that works at the desk.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import Any, TypeAlias, final
@@ -20,6 +21,7 @@ from .lane import Lane
 from .packed import packed, unpacked
 from .segment import Names, framed
 from .spool import ADOPTED, Spool
+from .syncer import Syncer
 
 ITEMS_PER_TURN = 256
 """Items that are read back for a lane before the others are looked after again."""
@@ -39,18 +41,27 @@ class Backlog:
     """
     The spool of one process, and its lanes by name.
 
+    Args:
+        own: Idents of the threads that are ours.
+
     Attributes:
         next_write: When what has come since is to be written, by the monotonic clock.
     """
 
     def __init__(
-        self, options: SpoolOptions, lanes: Sequence[Lane], clock: Callable[[], float]
+        self,
+        options: SpoolOptions,
+        lanes: Sequence[Lane],
+        clock: Callable[[], float],
+        own: set[int],
     ) -> None:
         self.next_write = clock()
         self._lanes = {lane.name: lane for lane in lanes}
         self._each = tuple(self._lanes.items())
         self._guards = {name: guard(f"offer an item to {name}") for name in self._lanes}
         self._spool = Spool(options, self._lanes, self._book, clock=clock)
+        self._syncer = Syncer(self._spool.force, own)
+        self._spool.ask = self._syncer.ask
         self._window = options.window
         self._clock = clock
 
@@ -133,8 +144,13 @@ class Backlog:
         else:
             ledger.lose(what, count)
 
+    def rest(self) -> list[threading.Thread]:
+        """Have no thread until there is something to do; give those that may still run."""
+        return self._syncer.close()
+
     def close(self) -> None:
         """Leave to the next process what the lanes have not settled."""
+        self._syncer.close()
         self._collect()
         with guard("close the spool"):
             self._spool.close()

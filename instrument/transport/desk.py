@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import queue
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum, auto
@@ -89,7 +90,7 @@ class Desk:
         self._flushes: list[Flush] = []
         self._jobs: dict[Lane, Job] = {}
         self._first_lane = 0
-        self.backlog = None if spool is None else Backlog(spool, self.lanes, clock)
+        self.backlog = None if spool is None else Backlog(spool, self.lanes, clock, own)
         self._made: list[Prepared] = []
         self._written: list[Written] = []
         self._rung = False
@@ -305,6 +306,10 @@ class Desk:
         return max(0.0, min(times, default=math.inf) - now)
 
     # The end, and the counts
+
+    def rest(self) -> list[threading.Thread]:
+        """Have no threads until they are needed again; give those that may still run."""
+        return self.pool.close() + ([] if self.backlog is None else self.backlog.rest())
 
     def finish(self) -> None:
         """End: drop and count what is left, and let go of threads, files and connections."""

@@ -1,9 +1,14 @@
-"""One file of a spool that is ours: append, read back, settle. Plain file operations, no policy."""
+"""
+One file of a spool that is ours: append, read back, settle. Plain file operations, no policy.
+
+One thread does all that, but for `sync`, which another may do beside it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
@@ -16,7 +21,8 @@ from .folder import unlock
 READ_BYTES = 128 * 1024
 """What is read at once for one frame; a larger one takes a second read."""
 
-_sync = getattr(os, "fdatasync", os.fsync)
+SYNC_SECONDS = 1.0
+"""How long the end waits for a disk that is still being forced."""
 
 
 @final
@@ -50,6 +56,7 @@ class Held:
     waiting: dict[str, deque[int]] = field(default_factory=dict)
     in_memory: Counter[str] = field(default_factory=Counter)
     strangers: int = 0
+    _syncing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def count(self) -> int:
@@ -76,12 +83,19 @@ class Held:
         return False
 
     def sync(self) -> bool:
-        """Have all of it on the disk."""
-        self.is_dirty = False
+        """Have all of it on the disk; False when that fails, or takes too long already."""
+        if not self._syncing.acquire(timeout=SYNC_SECONDS):
+            return False
         try:
-            _sync(self.fd)
+            if self.is_alive:
+                self.is_dirty = False  # first: what is written meanwhile makes it so again
+                getattr(os, "fdatasync", os.fsync)(self.fd)
         except OSError:
             return False
+        finally:
+            self._syncing.release()
+            if not self.is_alive:  # whoever closed it meanwhile left the rest to us
+                self._close_unused()
         return True
 
     def settle(self, name: str, places: Sequence[int]) -> None:
@@ -136,10 +150,21 @@ class Held:
     def close(self, *, release: bool = True) -> None:
         """Let go of it; a forked child does so without *release*, because the lock is its parent's."""
         self.is_alive = False
-        fd, self.fd = self.fd, -1
+        if not release:
+            self._close()
+            return
         with contextlib.suppress(OSError):
-            if release:
-                unlock(fd)
+            unlock(self.fd)
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        """Close it unless it is being forced to the disk: who does that closes it afterwards."""
+        if self._syncing.acquire(blocking=False):
+            self._close()
+            self._syncing.release()
+
+    def _close(self) -> None:
+        fd, self.fd = self.fd, -1
         with contextlib.suppress(OSError):
             os.close(fd)
 

@@ -47,6 +47,9 @@ class Spool:
         book: Told what becomes of items that are in no lane's memory.
         clock: Monotonic seconds.
         wall: Seconds since the epoch.
+
+    Attributes:
+        ask: Has `force` called, now or soon; for whoever has a thread for that to set.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Spool:
         self._options = options
         self._names = frozenset(names)
         self._book = book
+        self.ask: Callable[[], object] = self.force
         self._clock = clock
         self._wall = wall
         self._folder = Folder(options.path, lock)
@@ -87,7 +91,8 @@ class Spool:
 
     def commit(self) -> None:
         """Have what was written forced to the disk, if that is to be done now."""
-        self._sync(self._clock(), always=self._options.sync == "batch")
+        if self._options.sync == "batch" or self._is_due():
+            self._have_forced()
 
     # What is over, or leaves memory
 
@@ -166,21 +171,26 @@ class Spool:
         now = self._clock()
         if self._appender.is_off or now < self.due():
             return
-        if self._options.sync == "interval":
-            self._sync(now)
+        if self._is_due():
+            self._have_forced()
         if now >= self._next_scan:
             self._next_scan = now + self._options.scan_interval
             self._scan()
         while self._orphans and self._may_adopt():
             self._adopt(self._orphans.popleft())
 
-    def _sync(self, now: float, *, always: bool = False) -> None:
-        if not always and (
-            self._options.sync == "none" or now - self._last_sync < self._options.sync_interval
-        ):
-            return
-        self._last_sync = now
-        for file in [each for each in self._files.values() if each.is_dirty]:
+    def _is_due(self) -> bool:
+        """Say whether it is time to force what was written to the disk."""
+        options, since = self._options, self._clock() - self._last_sync
+        return options.sync == "interval" and since >= options.sync_interval
+
+    def _have_forced(self) -> None:
+        self._last_sync = self._clock()
+        self.ask()
+
+    def force(self) -> None:
+        """Force all that was written to the disk; may be done beside all else here."""
+        for file in [each for each in list(self._files.values()) if each.is_dirty]:
             is_new = file.is_own and not file.is_named
             if not file.sync():
                 self.counts["unsynced"] += 1
@@ -288,7 +298,8 @@ class Spool:
     def close(self) -> None:
         """Leave what is in the files to the next process."""
         self._appender.is_off = True
-        self._sync(self._clock(), always=self._options.sync != "none")
+        if self._options.sync != "none":
+            self.force()
         for file in list(self._files.values()):
             if file.is_gone:
                 for name, places in file.waiting.items():

@@ -149,7 +149,7 @@ class Worker:
             time.sleep(PAUSE_SECONDS)
         elif self.desk.wants_rest:
             self.desk.wants_rest = False
-            for thread in self.desk.pool.close():
+            for thread in self.desk.rest():
                 thread.join(REST_SECONDS)
             self._leave(shift)
 

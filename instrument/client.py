@@ -344,7 +344,7 @@ def _say_where(settings: config.Settings) -> None:
     from .sigterm import is_worker
 
     names = ", ".join(exporter.name for exporter in settings.exporters)
-    logger.info("tracing to %s", names)
+    logger().info("tracing to %s", names)
     if settings.chosen or config.quiet() or is_worker():  # a worker's parent has said it
         return
     path = getattr(settings.exporters[0], "path", "the local store")

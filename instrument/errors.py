@@ -8,7 +8,6 @@ or raises there in the exception's place.
 
 from __future__ import annotations
 
-import traceback
 from types import FunctionType
 
 from .snapshot import pack, plain
@@ -27,6 +26,8 @@ def text_of(error: BaseException) -> str:
 
 def lines_of(error: BaseException, text: str) -> list[str]:
     """Give the lines of the traceback; *text* is what `text_of` gave."""
+    import traceback
+
     if is_plain(error):
         return traceback.format_exception(type(error), error, error.__traceback__, chain=False)
     stack = traceback.format_tb(error.__traceback__)

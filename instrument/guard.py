@@ -9,16 +9,26 @@ value is logged, because either may hold a prompt.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from types import TracebackType
-from typing import ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
-logger = logging.getLogger("instrument")
+if TYPE_CHECKING:
+    import logging
+
+WARNING = 30
+"""What `logging` calls so."""
 
 QUIET_SECONDS = 60.0
 """How long a warning that was given is not repeated, in seconds."""
+
+
+def logger() -> logging.Logger:
+    """Give our logger. Its module takes a fifth of what `import instrument` may: not before need."""
+    import logging
+
+    return logging.getLogger("instrument")
 
 
 class _Saying(Exception):  # noqa: N818 - it is no error
@@ -32,21 +42,20 @@ class Notices:
         self.counts: Counter[str] = Counter()
         self._said: dict[str, float] = {}
 
-    def say(
-        self, subject: str, message: str, *values: object, level: int = logging.WARNING
-    ) -> None:
+    def say(self, subject: str, message: str, *values: object, level: int = WARNING) -> None:
         """Count *subject*, and log the message unless the subject was logged a moment ago."""
         self.counts[subject] += 1
         now = time.monotonic()
         if now - self._said.get(subject, -QUIET_SECONDS) < QUIET_SECONDS:
             return
         self._said[subject] = now
-        if not logger.hasHandlers():  # Python then writes the bare message to stderr
+        log = logger()
+        if not log.hasHandlers():  # Python then writes the bare message to stderr
             message = f"instrument: {message}"
         try:
             raise _Saying from None  # noqa: TRY301 - to be what is handled while the line is logged
         except _Saying:  # so it is this that a broken log handler prints as its error's context
-            logger.log(level, message, *values)
+            log.log(level, message, *values)
 
     def clear(self) -> None:
         """Forget every count, as a forked child does."""

@@ -8,18 +8,19 @@ What a run says (its facts) may be given as a function, which the worker calls l
 from __future__ import annotations
 
 import os
-import random
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any, Protocol, TypeAlias, TypedDict, final
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, final
 
 from .context import UNBOUND, Bound, Place, bound, merge, surroundings
 from .entropy import Entropy
 from .errors import lines_of, text_of
 from .guard import guard
 from .run import Answer, Error, Exchange, Feedback, Item, Kind, Run, Snapshot, Usage, UserEvent
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 RECORD_OVERHEAD_BYTES = 1024
 """What a queued run weighs beside its texts, in bytes; measured with tracemalloc, rounded up."""
@@ -68,6 +69,8 @@ def entropy_of(run_id: UUID) -> bytes:
 
 def own_id(run_id: str) -> str:
     """Turn an id that the application has, of ours or of LangChain's, into the run's own."""
+    from uuid import UUID
+
     try:
         return as_v4(UUID(run_id))
     except ValueError:
@@ -145,7 +148,7 @@ class OpenRun:
         """Id of the run; written out when it is first asked for, usually by the worker."""
         if self._id is None:
             entropy = self._entropy
-            if isinstance(entropy, UUID):
+            if not isinstance(entropy, bytes):
                 entropy = entropy_of(entropy)
             self._id = v4_of(entropy or self._recorder.entropy())
         return self._id
@@ -338,6 +341,8 @@ class Recorder:
 
     def sample(self) -> bool:
         """Decide whether a new tree is recorded."""
+        import random
+
         return random.random() < self.sample_rate  # noqa: S311 - a share, not a secret
 
     def after_fork(self) -> None:

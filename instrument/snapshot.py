@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from typing import Any, TypeAlias
 
 import orjson
@@ -111,7 +111,10 @@ def unfold(value: Any) -> Any:
         return list(value)
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, Decimal) or (isinstance(value, os.PathLike) and kind.__module__ in PATHS):
+    decimal = sys.modules.get("decimal")  # where nobody has imported it, this is no such number
+    if decimal is not None and isinstance(value, decimal.Decimal):
+        return str(value)
+    if isinstance(value, os.PathLike) and kind.__module__ in PATHS:
         return str(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return f"<{len(value)} bytes>"

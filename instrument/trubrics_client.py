@@ -86,7 +86,7 @@ class Trubrics(trubrics.Trubrics):
         check(flush_interval=flush_interval, flush_batch_size=flush_batch_size, logger=logger)
         self._logger = logger or quiet_logger()
         # Whoever gives no logger hears of a changed setting all the same.
-        say = (logger or own_logger).warning
+        say = (logger or own_logger()).warning
         interval = max(MIN_FLUSH_INTERVAL, flush_interval)
         size = min(max(1, flush_batch_size), trubrics.MAX_ITEMS)
         if interval != flush_interval:

@@ -71,10 +71,10 @@ def test_broken_log_handler(capsys: pytest.CaptureFixture[str]) -> None:
                 self.handleError(record)
 
     broken = Broken()
-    logger.addHandler(broken)
+    logger().addHandler(broken)
     with guard("tell"):
         raise ValueError("the prompt")
-    logger.removeHandler(broken)
+    logger().removeHandler(broken)
     printed = capsys.readouterr().err
 
     assert "the disk is full" in printed

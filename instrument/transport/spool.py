@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -223,10 +224,10 @@ class Spool:
         fd = self._folder.adopt(listed.name)
         if fd is None:
             return
-        file = Held(listed.name, fd, listed.size, self._clock(), is_own=False)
+        file = self._taken_over(listed.name, fd)
         contents = file.contents()
         if contents is None or contents.is_strange:
-            self._left_alone[listed.name] = listed.size
+            self._left_alone[listed.name] = file.size
             file.close()
             return
         self._lost("", "spool_corrupt", contents.damaged)
@@ -237,6 +238,10 @@ class Spool:
             self.counts[ADOPTED] += len(places)
             self._book(name, ADOPTED, len(places))
         self._let_go(file)
+
+    def _taken_over(self, name: str, fd: int) -> Held:
+        """Hold a file that is locked now: its owner may have written since it was listed."""
+        return Held(name, fd, os.fstat(fd).st_size, self._clock(), is_own=False)
 
     def _make_room(self, size: int) -> bool:
         """Remove the oldest files until so many more bytes are within bounds."""
@@ -272,7 +277,7 @@ class Spool:
         fd = self._folder.adopt(listed.name)
         if fd is None:
             return False
-        file = Held(listed.name, fd, listed.size, self._clock(), is_own=False)
+        file = self._taken_over(listed.name, fd)
         contents = file.contents()
         self._lost("", reason, 1 if contents is None else max(1, contents.total))
         self._folder.remove(listed.name)

@@ -543,6 +543,24 @@ def test_takes_over_little_by_little(folder):
     assert len(third.adopt()) == 20 - len(taken)
 
 
+def test_written_after_it_was_seen(folder):
+    """What a process wrote between the look at its file and its death is taken over too."""
+    left, alive = Process(folder), Process(folder)
+    left.write("x" * KIB)
+    left.spool.close()
+    alive.write("seen")
+    finder = Process(folder, adopt_bytes=KIB)
+    finder.spool.tend()
+    first = finder.spool.take("a", 9, 10 * KIB)
+    assert len(first) == 1  # for the other file there is no room yet
+    alive.write("later")
+    alive.spool.close()
+    finder.spool.settle("a", [place for place, *_ in first])
+    finder.spool.tend()
+
+    assert [body for _, body, _ in finder.spool.take("a", 9, KIB)] == [b"seen", b"later"]
+
+
 def test_counts_are_plain(folder):
     """The counts are JSON."""
     process = Process(folder)

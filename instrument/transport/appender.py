@@ -52,18 +52,19 @@ class Appender:
 
     def append(self, frame: Framed) -> Sequence[Place | None]:
         """Write items, and give where each lies: None when it lies in memory only."""
-        pieces, size, names = frame
+        pieces, size, groups = frame
+        total = sum([count for count, _ in groups])
         file = self._written(pieces, size)
         if file is None:
-            self.counts["unspooled"] += len(names)
-            return [None] * len(names)
-        for each, count in Counter(names).items():
-            for name in each:
+            self.counts["unspooled"] += total
+            return [None] * total
+        for count, names in groups:
+            for name in names:
                 file.in_memory[name] += count
-        self.counts["written"] += len(names)
+        self.counts["written"] += total
         start = file.size - size
         file.starts.append(start)
-        return [(file, place) for place in range(start, start + len(names))]
+        return [(file, place) for place in range(start, start + total)]
 
     def _written(self, pieces: tuple[bytes, bytes], size: int) -> Held | None:
         """Write to a file that has room, else to a new one; give it, or None."""

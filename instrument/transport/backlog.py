@@ -58,6 +58,7 @@ class Backlog:
         self.next_write = clock()
         self._lanes = {lane.name: lane for lane in lanes}
         self._each = tuple(self._lanes.items())
+        self._all = tuple(self._lanes)
         self._guards = {name: guard(f"offer an item to {name}") for name in self._lanes}
         self._spool = Spool(options, self._lanes, self._book, clock=clock)
         self._syncer = Syncer(self._spool.force, own)
@@ -67,21 +68,24 @@ class Backlog:
 
     def prepare(self, item: Item) -> Prepared:
         """Find out which lanes want an item."""
-        return item, tuple([name for name, lane in self._each if lane.wants(item)])
+        names = tuple([name for name, lane in self._each if lane.wants(item)])
+        return item, self._all if names == self._all else names
 
     def write(self, prepared: Sequence[Prepared]) -> list[Written]:
         """Write items, in as few frames as they fit into, for all lanes that want them."""
         wanted = [each for each in prepared if each[1]]
-        items = [item for item, _ in wanted]
+        if not wanted:
+            return [(item, names, None) for item, names in prepared]
+        items, names = zip(*wanted, strict=True)
         places: list[Place | None] = []
         with guard("write to the spool"):
-            for count, body in packed(items) if items else ():
-                names = [names for _, names in wanted[len(places) : len(places) + count]]
-                places += [None] if body is None else self._spool.append(framed(names, body))
-        written: list[Written] = [
-            (*each, place) for each, place in zip_longest(wanted, places[: len(wanted)])
-        ]
-        return written + [(*each, None) for each in prepared if not each[1]]
+            for count, body in packed(items):
+                own = names[len(places) : len(places) + count]
+                places += [None] if body is None else self._spool.append(framed(own, body))
+        written: list[Written] = list(zip_longest(items, names, places[: len(items)]))
+        if len(wanted) < len(prepared):
+            written += [(item, names, None) for item, names in prepared if not names]
+        return written
 
     def commit(self) -> None:
         """Have on the disk what was written, if that is asked for."""

@@ -47,6 +47,7 @@ ANSWER: Final = (
 STRANGE: Final = MAGIC[:1]
 """A byte that UTF-8 never has, and with which every frame begins."""
 
+_parts = attrgetter(*PARTS)
 _run = attrgetter(*RUN)
 _texts = attrgetter(*TEXTS)
 _usage = attrgetter(*USAGE)
@@ -81,13 +82,13 @@ def _alone(item: Item) -> bytes | None:
 
 
 def _packed(runs: Sequence[Any]) -> bytes:
-    answers = [run.answer for run in runs]
+    usages, answers = zip(*map(_parts, runs), strict=True)
     texts = list(chain.from_iterable(map(_texts, runs)))
     texts += [None if answer is None else answer.logprobs for answer in answers]
     columns = (
         LAYOUT,
         list(map(_run, runs)),
-        [None if run.usage is None else _usage(run.usage) for run in runs],
+        [None if usage is None else _usage(usage) for usage in usages],
         [None if answer is None else _answer(answer) for answer in answers],
         [None if text is None else len(text) for text in texts],
     )

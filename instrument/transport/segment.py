@@ -67,8 +67,11 @@ class Gap:
 Names: TypeAlias = "tuple[str, ...]"
 """The destinations of an item."""
 
-Framed: TypeAlias = "tuple[tuple[bytes, bytes], int, Sequence[Names]]"
-"""A frame in two pieces, which need not be copied to become one, its size in bytes, and whose items it holds."""
+Groups: TypeAlias = "list[tuple[int, Names]]"
+"""How many items stand one after the other for the same destinations, and these, in order."""
+
+Framed: TypeAlias = "tuple[tuple[bytes, bytes], int, Groups]"
+"""A frame in two pieces, which need not be copied to become one, its size in bytes, and what it holds."""
 
 Part: TypeAlias = "Frame | Gap"
 
@@ -101,12 +104,13 @@ class Contents:
 
 def framed(names: Sequence[Names], body: bytes) -> Framed:
     """Frame items; *names* are the destinations of each."""
-    groups = [(len(list(same)), *each) for each, same in groupby(names)]
-    prefix = orjson.dumps(groups, option=orjson.OPT_APPEND_NEWLINE)
+    groups = [(len(list(same)), each) for each, same in groupby(names)]
+    listed = [(count, *each) for count, each in groups]
+    prefix = orjson.dumps(listed, option=orjson.OPT_APPEND_NEWLINE)
     head = _HEAD.pack(MAGIC, VERSION, ITEMS, len(prefix) + len(body))
     crc = crc32(body, crc32(prefix, crc32(head)))
     first = b"".join((head, _CRC.pack(crc), prefix))
-    return (first, body), len(first) + len(body), names
+    return (first, body), len(first) + len(body), groups
 
 
 def settled_frame(name: str, places: Sequence[int]) -> bytes:

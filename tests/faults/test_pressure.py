@@ -78,7 +78,7 @@ def test_producers_faster_than_the_network(tmp_path: Path) -> None:
     assert lane["spooled"] > 0
     assert result["biggest"] <= result["cap"] * 1.1
     assert result["grown"] < 8
-    assert result["writers"] == ["instrument-worker"]
+    assert result["writers"] == ["instrument-syncer", "instrument-worker"]
 
 
 FULL = """

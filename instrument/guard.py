@@ -49,7 +49,10 @@ class Notices:
         if now - self._said.get(subject, -QUIET_SECONDS) < QUIET_SECONDS:
             return
         self._said[subject] = now
-        log = logger()
+        try:
+            log = logger()
+        except ImportError:  # the interpreter is ending
+            return
         if not log.hasHandlers():  # Python then writes the bare message to stderr
             message = f"instrument: {message}"
         try:

@@ -31,6 +31,16 @@ def test_swallowed_and_counted(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.usefixtures("_lenient")
+def test_end_of_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure when nothing can be imported any more is counted, and nothing is raised."""
+    monkeypatch.setitem(sys.modules, "logging", None)
+    with guard("do a late thing"):
+        raise ValueError("at the end")
+
+    assert notices.counts["failed to do a late thing"] == 1
+
+
+@pytest.mark.usefixtures("_lenient")
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_not_ours(error: type[BaseException]) -> None:
     """What is no failure of ours passes."""

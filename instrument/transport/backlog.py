@@ -58,7 +58,6 @@ class Backlog:
         self.next_write = clock()
         self._lanes = {lane.name: lane for lane in lanes}
         self._each = tuple(self._lanes.items())
-        self._all = tuple(self._lanes)
         self._guards = {name: guard(f"offer an item to {name}") for name in self._lanes}
         self._spool = Spool(options, self._lanes, self._book, clock=clock)
         self._syncer = Syncer(self._spool.force, own)
@@ -68,8 +67,7 @@ class Backlog:
 
     def prepare(self, item: Item) -> Prepared:
         """Find out which lanes want an item."""
-        names = tuple([name for name, lane in self._each if lane.wants(item)])
-        return item, self._all if names == self._all else names
+        return item, tuple([name for name, lane in self._each if lane.wants(item)])
 
     def write(self, prepared: Sequence[Prepared]) -> list[Written]:
         """Write items, in as few frames as they fit into, for all lanes that want them."""

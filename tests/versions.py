@@ -43,22 +43,31 @@ MATRIX = (
     # 1.26 is the first that can ask for the usage of a stream. Before 1.56 it hands httpx an
     # argument that httpx 0.28 no longer takes.
     Environment("openai-oldest", ("openai==1.26.0", "httpx<0.28")),
-    Environment("openai-1", ("openai<2",)),
+    # The newest 1.x, with the oldest of what else we need.
+    Environment("openai-1", ("openai<2", "wrapt==1.16.0", "orjson==3.10.0")),
     Environment("openai-2", ("openai<3",)),
     Environment("openai-3", ("openai<4",)),
     Environment("langchain-0.3", ("langchain-core<0.4", *LANGCHAIN_TOOLS), tests=LANGCHAIN_TESTS),
     Environment("langchain-1.7", ("langchain-core<1.8", *LANGCHAIN_TOOLS), tests=LANGCHAIN_TESTS),
-    Environment("newest", ("openai", "langchain-core", *LANGCHAIN_TOOLS)),
-    Environment("dependencies-oldest", ("openai<2", "wrapt==1.16.0", "orjson==3.10.0")),
+    Environment("newest", ("openai", "langchain-core", *LANGCHAIN_TOOLS), tests=LANGCHAIN_TESTS),
 )
+
+ONCE = (
+    "tests/test_style.py",
+    "tests/viewer/test_browser.py",
+    "tests/test_launch_same.py",
+    "tests/test_launch_servers.py",
+    "tests/test_launch_workers.py",
+)
+"""Tests of what is the same on each Python, or is other programs' part, and takes long."""
 
 
 def on(python: str) -> Environment:
-    """Describe an environment for all tests on another Python; style and browser are the same on each."""
+    """Describe an environment for the tests on another Python, but for `ONCE`."""
     code = "import sys; print('python-%d.%d' % sys.version_info[:2])"
     name = run([python, "-c", code]).strip()
-    once = ("--ignore=tests/test_style.py", "--ignore=tests/viewer/test_browser.py")
-    return Environment(name, (f"{ROOT}[dev]",), python, (*once, "tests"))
+    tests = (*(f"--ignore={path}" for path in ONCE), "tests")
+    return Environment(name, (f"{ROOT}[dev]",), python, tests)
 
 
 @dataclass(frozen=True)

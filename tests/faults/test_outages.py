@@ -79,6 +79,7 @@ def test_end_with_every_backend_hung(hung_ends: HungEnds) -> None:
 
 
 LOCKS = """
+import logging  # first: its own hook, which takes its lock, then runs after the one below
 import warnings
 from tests.faults import told
 from instrument import client

@@ -73,7 +73,7 @@ def test_delivery_goes_on(spooled, disk, tmp_path):
     ids = publish(made, ["a"])
     assert eventually(lambda: disk.asked == 1 and local.ids == ids)
     assert eventually(lambda: not list((tmp_path / "spool").iterdir()))
-    assert conserved(made)["spool"]["files"] == 0
+    assert eventually(lambda: conserved(made)["spool"]["files"] == 0)
 
     assert len(os.listdir("/proc/self/fd")) == before + 1
     disk.free.set()

@@ -139,7 +139,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0].strip())
     parser.add_argument("names", nargs="*", metavar="NAME", help="environments, else all")
     parser.add_argument("--list", action="store_true", help="name the environments")
-    parser.add_argument("--jobs", type=int, default=2, help="how many at once (2)")
+    parser.add_argument("--jobs", type=int, default=3, help="how many at once (3)")
     parser.add_argument("--python", action="append", default=[], metavar="PATH", help="one more")
     options = parser.parse_args()
     known = {environment.name: environment for environment in MATRIX}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -47,11 +48,17 @@ class Person(BaseModel):
     name: str
 
 
+NUMBERS = itertools.count()
+
+
 class Kit:
     """The model under LangChain (`lc`) and direct clients (`sdk`), all for one fake server."""
 
     def __init__(self, url):
-        given = {"base_url": url, "api_key": "test", "max_retries": 0}
+        # LangChain keeps one HTTP client for each address and timeout, also when it was closed, and
+        # a port comes again: so each model has a timeout of its own.
+        timeout = 60 + next(NUMBERS)
+        given = {"base_url": url, "api_key": "test", "max_retries": 0, "timeout": timeout}
         self.model = ChatOpenAI(model="lc", **given)
         self.client = OpenAI(**given)
         self.aclient = AsyncOpenAI(**given)

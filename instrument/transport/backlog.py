@@ -17,7 +17,7 @@ from ..guard import guard
 from ..run import Item
 from .bounds import MIB, SpoolOptions
 from .held import Place
-from .lane import Lane
+from .lane import Lane, Placed
 from .packed import packed, unpacked
 from .segment import Names, framed
 from .spool import ADOPTED, Spool
@@ -58,7 +58,7 @@ class Backlog:
         self.next_write = clock()
         self._lanes = {lane.name: lane for lane in lanes}
         self._each = tuple(self._lanes.items())
-        self._guards = {name: guard(f"offer an item to {name}") for name in self._lanes}
+        self._guards = {name: guard(f"offer items to {name}") for name in self._lanes}
         self._spool = Spool(options, self._lanes, self._book, clock=clock)
         self._syncer = Syncer(self._spool.force, own)
         self._spool.ask = self._syncer.ask
@@ -94,10 +94,16 @@ class Backlog:
     def deal(self, written: Sequence[Written]) -> None:
         """Give items to the lanes that want them."""
         now = self._clock()
-        for item, names, place in written:
-            for name in names:
-                with self._guards[name]:
-                    self._lanes[name].put(item, now, () if place is None else (place,))
+        for name, lane in self._each:
+            with self._guards[name]:
+                lane.put(
+                    [
+                        (item, () if place is None else (place,))
+                        for item, names, place in written
+                        if name in names
+                    ],
+                    now,
+                )
 
     def tend(self, now: float) -> list[Lane]:
         """Do what is due on disk; give the lanes for which something was read back."""
@@ -125,6 +131,7 @@ class Backlog:
         room = min(lane.room(), ITEMS_PER_TURN) if self._spool.waits(name) else 0
         frame: bytes | None = None
         items: Sequence[Item] = ()
+        back: list[Placed] = []
         for place, body, number in self._spool.take(name, room, MIB) if room else ():
             if body is not frame:
                 frame, items = body, ()
@@ -132,10 +139,11 @@ class Backlog:
                     items = unpacked(body)
             lane.ledger.adopt(-1)
             if number < len(items):
-                lane.put(items[number], now, (place,))
+                back.append((items[number], (place,)))
             else:
                 lane.ledger.refuse("spool_corrupt")
                 lane.books.settled.append(place)
+        lane.put(back, now)
         return room > 0
 
     def _book(self, name: str, what: str, count: int) -> None:

@@ -20,8 +20,8 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Any, final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias, final
 
 from ..exporters._base import Encoded, Exporter, HttpExporter, Response, Verdict
 from ..guard import guard, notices
@@ -41,6 +41,9 @@ MAX_LONE_REFUSALS = 3
 
 SHORTER = 4
 """Part of an item that is sent when a backend refused it for its size, and again if need be."""
+
+Placed: TypeAlias = "tuple[Item, Places]"
+"""An item, and where it lies on disk."""
 
 
 @final
@@ -89,7 +92,7 @@ class Lane:
     def offer(self, item: Item, now: float) -> None:
         """Take *item*, if the exporter has a use for it."""
         if self.wants(item):
-            self.put(item, now)
+            self.put([(item, ())], now)
 
     def wants(self, item: Item) -> bool:
         """Say whether there is a use for *item*; an exporter of trees is asked about those alone."""
@@ -105,31 +108,38 @@ class Lane:
             self.books.refuse("exporter_error")
         return bool(wanted)
 
-    def put(self, item: Item, now: float, places: Places = ()) -> None:
-        """Take *item*, which is wanted; *places* is where it lies on disk."""
-        if self.trees is not None and isinstance(item, Run):
-            trace = self.trees.add(item, now, places)
-            if trace is None:
-                return
-            item, places = trace, self.trees.places
-            if not self._asks(item):
-                self.books.settled.extend(places)
-                return
-        self._accept(item, now, places)
-
-    def _accept(self, item: Item, now: float, places: Places) -> None:
-        replaced = self._shelf.replace(item)
-        if replaced is None:
-            self._shelf.put(item, now, places)
-            self.ledger.accept()
-        else:
-            self.books.settled.extend(replaced.places)
-            replaced.places = places
-            self.ledger.merge()
+    def put(self, items: Iterable[Placed], now: float) -> None:
+        """Take items, which are wanted, each with where it lies on disk."""
+        whole = items if self.trees is None else self._whole(self.trees, items, now)
+        taken = 0
+        try:
+            for item, places in whole:
+                replaced = self._shelf.replace(item)
+                if replaced is None:
+                    self._shelf.put(item, now, places)
+                    taken += 1
+                else:
+                    self.books.settled.extend(replaced.places)
+                    replaced.places = places
+                    self.ledger.merge()
+        finally:
+            self.ledger.accept(taken)
         for entry in self._shelf.make_room(self.ledger.queued):
             if self.trees is not None and isinstance(entry.item, Trace):
                 self.trees.forget(entry.item.root.trace_id)
             self.books.leave("queue_full", [entry], may_wait=True)
+
+    def _whole(self, trees: Trees, items: Iterable[Placed], now: float) -> Iterator[Placed]:
+        """Put runs together to trees; give those that are whole now, and what is no run."""
+        for item, places in items:
+            if not isinstance(item, Run):
+                yield item, places
+                continue
+            trace = trees.add(item, now, places)
+            if trace is not None and self._asks(trace):
+                yield trace, trees.places
+            elif trace is not None:
+                self.books.settled.extend(trees.places)
 
     def room(self) -> int:
         """Say how many items may be read back from disk: until half of the lane is taken."""

@@ -30,11 +30,11 @@ class Ledger:
         self.truncated = 0
         self.dropped: Counter[str] = Counter()
 
-    def accept(self) -> None:
-        """One more item waits."""
+    def accept(self, count: int) -> None:
+        """So many more items wait."""
         with self._lock:
-            self.accepted += 1
-            self.queued += 1
+            self.accepted += count
+            self.queued += count
 
     def merge(self) -> None:
         """An item took the place of one that waits."""

@@ -117,12 +117,14 @@ def weigh(item: Item) -> int:
 
 
 def _weigh_run(run: Run) -> int:
-    texts = sum(len(text) for text in (run.input, run.output, run.params) if text)
+    size = ITEM_BYTES + len(run.input or b"") + len(run.output or b"") + len(run.params or b"")
     if run.error is not None:
-        texts += len(run.error.message) + len(run.error.stack or "")
+        size += len(run.error.message) + len(run.error.stack or "")
     if run.answer is not None:
-        texts += ITEM_BYTES + len(run.answer.logprobs or b"")
-    return ITEM_BYTES + texts + _weigh_values(run.metadata) + _weigh_values(run.user_props)
+        size += ITEM_BYTES + len(run.answer.logprobs or b"")
+    if run.metadata or run.user_props:
+        size += _weigh_values(run.metadata) + _weigh_values(run.user_props)
+    return size
 
 
 def _weigh_small(item: Feedback | UserEvent | Exchange) -> int:

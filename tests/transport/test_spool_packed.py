@@ -14,6 +14,8 @@ from instrument.codec import encode
 from instrument.run import Answer, Attempt, Error, Feedback, Item, Snapshot, Trace, Usage
 from instrument.transport.packed import (
     ANSWER,
+    ATTEMPT,
+    ERROR,
     MOST_BYTES,
     PARTS,
     RUN,
@@ -71,7 +73,7 @@ def written(*items: Item) -> bytes:
 
 def test_every_field():
     """No field of a run and of its parts is left out, and none comes back changed."""
-    for value in (FULL, FULL.answer, FULL.usage):
+    for value in (FULL, FULL.answer, FULL.usage, FULL.error, FULL.answer.attempts[0]):
         assert None not in given(value).values(), "this test gives a value to each field"
     assert unpacked(written(FULL)) == [FULL]
     assert {*RUN, *PARTS, *TEXTS} == set(given(FULL))
@@ -81,6 +83,8 @@ def test_every_field():
 def test_order():
     """What is read by place is in the order of its fields."""
     assert tuple(given(Usage())) == USAGE
+    assert tuple(given(Attempt(0.5))) == ATTEMPT
+    assert tuple(given(Error("no", "ValueError"))) == ERROR
 
 
 RUNS = (
@@ -161,15 +165,15 @@ def test_texts_as_they_are():
 @given_any(st.binary(max_size=60))
 def test_garbage(data):
     """What nobody wrote is no item, and says so."""
-    for garbage in (data, b"[" + data, b"[2,[[]],[null],[null],[0,0,0,0]]\n" + data):
+    for garbage in (data, b"[" + data, b"[3,[[]],[null],[null],[0,0,0,0]]\n" + data):
         with pytest.raises(ValueError):
             unpacked(garbage)
 
 
 def test_another_layout():
     """A run in the order of another version is not misread."""
-    with pytest.raises(ValueError, match="layout 3"):
-        unpacked(written(FULL).replace(b"[2,", b"[3,", 1))
+    with pytest.raises(ValueError, match="layout 4"):
+        unpacked(written(FULL).replace(b"[3,", b"[4,", 1))
 
 
 def test_others():

@@ -34,7 +34,9 @@ def test_delivery(transport):
     made = transport(one, two)
     ids = publish(made, range(1000))
 
-    assert eventually(lambda: one.ids == two.ids == ids)
+    assert eventually(lambda: made.stats()["lanes"]["two"]["delivered"] == 1000)
+    assert eventually(lambda: made.stats()["lanes"]["one"]["delivered"] == 1000)
+    assert one.ids == two.ids == ids
     stats = conserved(made)
     assert stats["intake"] == {"accepted": 1000, "passed": 1000, "queued": 0, "dropped": {}}
     assert stats["lanes"]["one"] == {

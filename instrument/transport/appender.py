@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import final
 
 from ..guard import notices
@@ -50,21 +50,21 @@ class Appender:
         self._current: Held | None = None
         self._next_try = float("-inf")
 
-    def append(self, frame: Framed) -> Sequence[Place | None]:
-        """Write items, and give where each lies: None when it lies in memory only."""
+    def append(self, frame: Framed) -> Place | None:
+        """Write items, and give where the first lies, the others after it; None if in memory only."""
         pieces, size, groups = frame
         total = sum([count for count, _ in groups])
         file = self._written(pieces, size)
         if file is None:
             self.counts["unspooled"] += total
-            return [None] * total
+            return None
         for count, names in groups:
             for name in names:
                 file.in_memory[name] += count
         self.counts["written"] += total
         start = file.size - size
         file.starts.append(start)
-        return [(file, place) for place in range(start, start + total)]
+        return file, start
 
     def _written(self, pieces: tuple[bytes, bytes], size: int) -> Held | None:
         """Write to a file that has room, else to a new one; give it, or None."""

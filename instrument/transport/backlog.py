@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from itertools import zip_longest
+from itertools import chain
 from typing import Any, TypeAlias, final
 
 from ..guard import guard
@@ -32,8 +32,8 @@ CHUNK_ITEMS = 32
 Prepared: TypeAlias = "tuple[Item, Names]"
 """An item, and the lanes that want it."""
 
-Written: TypeAlias = "tuple[Item, Names, Place | None]"
-"""An item, the lanes that want it, and where it lies on disk."""
+Written: TypeAlias = "tuple[Sequence[Item], Sequence[Names], Place | None]"
+"""Items, the lanes that want each, and where the first lies on disk, with the others after it."""
 
 
 @final
@@ -66,23 +66,22 @@ class Backlog:
         self._clock = clock
 
     def prepare(self, item: Item) -> Prepared:
-        """Find out which lanes want an item."""
+        """Find out which lanes want an item; one that none wants is not to be written."""
         return item, tuple([name for name, lane in self._each if lane.wants(item)])
 
     def write(self, prepared: Sequence[Prepared]) -> list[Written]:
         """Write items, in as few frames as they fit into, for all lanes that want them."""
-        wanted = [each for each in prepared if each[1]]
-        if not wanted:
-            return [(item, names, None) for item, names in prepared]
-        items, names = zip(*wanted, strict=True)
-        places: list[Place | None] = []
+        items, names = zip(*prepared, strict=True)
+        written: list[Written] = []
+        first = 0
         with guard("write to the spool"):
             for count, body in packed(items):
-                own = names[len(places) : len(places) + count]
-                places += [None] if body is None else self._spool.append(framed(own, body))
-        written: list[Written] = list(zip_longest(items, names, places[: len(items)]))
-        if len(wanted) < len(prepared):
-            written += [(item, names, None) for item, names in prepared if not names]
+                own = names[first : first + count]
+                place = None if body is None else self._spool.append(framed(own, body))
+                written.append((items[first : first + count], own, place))
+                first += count
+        if first < len(items):
+            written.append((items[first:], names[first:], None))
         return written
 
     def commit(self) -> None:
@@ -96,14 +95,7 @@ class Backlog:
         now = self._clock()
         for name, lane in self._each:
             with self._guards[name]:
-                lane.put(
-                    [
-                        (item, () if place is None else (place,))
-                        for item, names, place in written
-                        if name in names
-                    ],
-                    now,
-                )
+                lane.put(chain.from_iterable(_placed(name, *frame) for frame in written), now)
 
     def tend(self, now: float) -> list[Lane]:
         """Do what is due on disk; give the lanes for which something was read back."""
@@ -172,3 +164,17 @@ class Backlog:
     def as_dict(self) -> dict[str, Any]:
         """Copy the spool's counts."""
         return self._spool.as_dict()
+
+
+def _placed(
+    name: str, items: Sequence[Item], names: Sequence[Names], first: Place | None
+) -> list[Placed]:
+    """Give the items that this lane wants, each with where it lies on disk."""
+    if first is None:
+        return [(item, ()) for item, own in zip(items, names, strict=True) if name in own]
+    file, start = first
+    return [
+        (item, ((file, place),))
+        for place, (item, own) in enumerate(zip(items, names, strict=True), start)
+        if name in own
+    ]

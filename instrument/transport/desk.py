@@ -151,14 +151,14 @@ class Desk:
         """Have the items that were made on disk, and only then offer them to the lanes."""
         if self.backlog is None or not (self._made or self._written):
             return
-        if not self._write(is_mine):
+        if self._made and not self._write(is_mine):
             return
         self.backlog.commit()
         if not is_mine():
             return
         written, self._written = self._written, []
         self.backlog.deal(written)
-        self.intake.passed += len(written)
+        self.intake.passed += sum([len(items) for items, *_ in written])
 
     def _deal(self, made: Item | str | None) -> None:
         """Offer an item to all lanes, or count why there is none."""
@@ -166,9 +166,11 @@ class Desk:
             self.intake.drop(made)
             return
         if made is not None and self.backlog is not None:
-            self._made.append(self.backlog.prepare(made))
-            return
-        if made is not None:
+            prepared = self.backlog.prepare(made)
+            if prepared[1]:
+                self._made.append(prepared)
+                return
+        elif made is not None:
             now = self._clock()
             for lane in self.lanes:
                 with guard(f"offer an item to {lane.name}"):

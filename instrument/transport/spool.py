@@ -86,8 +86,8 @@ class Spool:
 
     # What comes in
 
-    def append(self, frame: Framed) -> Sequence[Place | None]:
-        """Write items, and give where each lies: None when it lies in memory only."""
+    def append(self, frame: Framed) -> Place | None:
+        """Write items, and give where the first lies, the others after it; None if in memory only."""
         return self._appender.append(frame)
 
     def commit(self) -> None:

@@ -53,7 +53,7 @@ class Process:
     def write(self, *bodies: object, names: tuple[str, ...] = ("a",)) -> list[Place | None]:
         """Write items, a frame for each; give where each lies."""
         frames = [framed([names], str(body).encode()) for body in bodies]
-        places = [place for frame in frames for place in self.spool.append(frame)]
+        places = [self.spool.append(frame) for frame in frames]
         self.spool.commit()
         return places
 
@@ -172,7 +172,8 @@ def test_many_in_one_frame(folder):
     """Items of one frame are settled, left and read back one by one, in this process and later."""
     first = Process(folder, ["a", "b"])
     names = [("a",), ("a", "b"), ("b",), ("a",)]
-    places = [place for place in first.spool.append(framed(names, b"whole")) if place]
+    file, start = first.spool.append(framed(names, b"whole"))
+    places = [(file, start + number) for number in range(len(names))]
     assert first.stats["written"] == len({place for _, place in places}) == 4
     first.spool.settle("a", [places[0]])
     first.spool.leave("a", [places[1]])

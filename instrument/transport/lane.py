@@ -86,6 +86,7 @@ class Lane:
         self._work: deque[Parcel] = deque()
         self._flight: Parcel | None = None
         self._urged = 0
+        self._asking = guard(f"ask {self.name} whether it wants an item")
 
     # What comes in
 
@@ -101,12 +102,12 @@ class Lane:
         return self._asks(item)
 
     def _asks(self, item: Item) -> bool:
-        wanted = None
-        with guard(f"ask {self.name} whether it wants an item"):
-            wanted = self.exporter.wants(item)
-        if wanted is None:
+        try:
+            return self.exporter.wants(item)
+        except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
             self.books.refuse("exporter_error")
-        return bool(wanted)
+            self._asking.stop(error)
+            return False
 
     def put(self, items: Iterable[Placed], now: float) -> None:
         """Take items, which are wanted, each with where it lies on disk."""

@@ -21,7 +21,7 @@ from ..exporters._base import Exporter, LocalExporter
 from ..guard import guard
 from ..recorder import Carried
 from ..run import Exchange, Feedback, Item, Run, Trace, UserEvent
-from .backlog import CHUNK_ITEMS, Backlog, Prepared, Written
+from .backlog import CHUNK_ITEMS, Backlog, Written
 from .bounds import Bounds, SpoolOptions
 from .firsts import CLIENT, Firsts
 from .flush import Flush
@@ -91,7 +91,7 @@ class Desk:
         self._jobs: dict[Lane, Job] = {}
         self._first_lane = 0
         self.backlog = None if spool is None else Backlog(spool, self.lanes, clock, own)
-        self._made: list[Prepared] = []
+        self._made: list[Item] = []
         self._written: list[Written] = []
         self._rung = False
 
@@ -166,11 +166,9 @@ class Desk:
             self.intake.drop(made)
             return
         if made is not None and self.backlog is not None:
-            prepared = self.backlog.prepare(made)
-            if prepared[1]:
-                self._made.append(prepared)
-                return
-        elif made is not None:
+            self._made.append(made)
+            return
+        if made is not None:
             now = self._clock()
             for lane in self.lanes:
                 with guard(f"offer an item to {lane.name}"):

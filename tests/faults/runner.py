@@ -7,15 +7,17 @@ and its `stats()`. `Told.check` holds both against what the server has stored.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,11 +119,22 @@ def outcome(process: subprocess.Popen[str], timeout: float = 60.0) -> tuple[str,
     try:
         return process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
+        states = "\n".join(_states(process.pid))
         os.killpg(process.pid, signal.SIGUSR1)  # `told` has each thread written down
         time.sleep(1.0)
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
-        raise AssertionError(f"no end after {timeout} s\n{out}\n{err}") from None
+        raise AssertionError(f"no end after {timeout} s\n{states}\n{out}\n{err}") from None
+
+
+def _states(group: int) -> Iterator[str]:
+    """Say of each process of a group what the system knows: its state, and what signals it has."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            if os.getpgid(int(status.parent.name)) == group:
+                yield " ".join(
+                    re.findall(r"^(?:Pid|PPid|State|S\w{2}Pnd|Sig\w+):.*", status.read_text(), re.M)
+                )
 
 
 def put_away(process: subprocess.Popen[str]) -> None:

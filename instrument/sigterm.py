@@ -25,13 +25,10 @@ from types import FrameType
 from typing import Any, final
 
 from .guard import guard, notices
+from .unheard import CALL_SECONDS, MAX_CALLS, Unheard
 
 STEP_SECONDS = 0.005
 """How often the handler looks whether the delivery is through."""
-
-MAX_CALLS = 20
-CALL_SECONDS = 0.05
-"""How often the thread raises the signal until it is heard, and how long it waits each time."""
 
 GRACE_SECONDS = 0.5
 """How long after its deadline a delivery is waited for."""
@@ -85,6 +82,7 @@ class Sigterm:
         self._before: Any = signal.SIG_DFL
         self._is_on = False
         self._delivery: _Delivery | None = None
+        self._unheard = Unheard(signal.SIGTERM)
 
     def install(self) -> None:
         """Handle the signal from now on; one that is ignored stays so."""
@@ -107,9 +105,15 @@ class Sigterm:
             return
         self._is_on = True
 
+    def watch(self) -> None:
+        """Have the signal heard although the main thread goes to sleep just when it comes."""
+        if self._is_on:
+            self._unheard.watch()
+
     def uninstall(self) -> None:
         """Put back what was there; a handler that came after ours stays, and ours does nothing."""
         self._is_on = False
+        self._unheard.close()
         if _current() is self:
             try:
                 signal.signal(signal.SIGTERM, self._before)
@@ -118,6 +122,7 @@ class Sigterm:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Deliver, and take the signal further, now or when it comes back."""
+        self._unheard.is_heard = True
         if self._is_on and not self._delivered(frame):
             return
         if callable(self._before):
@@ -180,6 +185,7 @@ def watch_worker(handler: Sigterm) -> None:
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and is_worker() and _current() is signal.SIG_DFL:
             handler.install()
+            handler.watch()
 
 
 def is_worker() -> bool:

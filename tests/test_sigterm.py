@@ -421,3 +421,80 @@ def test_spawned_worker_says_nothing(tmp_path):
     )
 
     assert done.stderr.count("no key is set") == 1
+
+
+SLEEPER = """
+def work():
+    begin()
+    record(5)
+    lock = threading.Lock()
+    lock.acquire()
+    threading.Timer(0.3, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)).start()
+    {more}
+    lock.acquire()  # nobody tells the main thread of the signal
+import multiprocessing
+process = multiprocessing.get_context("fork").Process(target=work)
+process.start()
+process.join(9)
+print(process.exitcode)
+process.kill()
+"""
+
+
+@pytest.mark.parametrize("more", ["pass", "if os.fork() == 0: os._exit(time.sleep(0.1) or 0)"])
+def test_worker_that_sleeps_through_it(more):
+    """A worker of a pool that waits for a lock ends by a signal that its main thread has not heard."""
+    with FaultServer() as server:
+        _, said = run(SLEEPER.format(more=more), server.url)
+
+        assert said == str(-signal.SIGTERM)
+        assert len(server.stored) == 5
+
+
+def test_child_of_a_worker():
+    """What a worker's own forked child is sent does not end the worker."""
+    code = """
+    def work():
+        begin()
+        record(5)
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+            time.sleep(9)
+        time.sleep(0.2)
+        os.kill(child, signal.SIGTERM)
+        say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        time.sleep(0.5)
+        os._exit(8)
+    import multiprocessing
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join(9)
+    say(process.exitcode)
+    """
+    with FaultServer() as server:
+        assert run(code, server.url)[1].split() == ["7", "8"]
+
+
+def test_bytes_that_somebody_else_reads():
+    """An event loop's own way to hear of signals stays, and is not closed by ours."""
+    code = """
+    from instrument.unheard import Unheard
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write)
+    first = Unheard(15)
+    first.watch()
+    first.close()
+    say(signal.set_wakeup_fd(-1) == write)
+    first.watch()
+    ours = signal.set_wakeup_fd(write)
+    first.close()
+    say(ours != write, signal.set_wakeup_fd(-1) == write)
+    first.watch()
+    first.close()
+    time.sleep(0.3)  # its thread closes the other end
+    say(signal.set_wakeup_fd(-1), len(os.listdir("/proc/self/fd")) - count)
+    """
+    setup = "count = len(os.listdir('/proc/self/fd')) + 2\n"
+    assert run(setup + textwrap.dedent(code))[1].split() == ["True", "True", "True", "-1", "0"]

@@ -64,7 +64,7 @@ class Unheard:
         _thread.start_new_thread(self._listen, (read, threading.main_thread().ident))
 
     def close(self) -> None:
-        """End; only the main thread can, and from another one this waits on and does nothing."""
+        """End; what is called in another thread than the main one leaves a thread that does nothing."""
         ends, self._ends = self._ends, None
         if ends is not None and _let_go(ends[1]):
             os.close(ends[1])  # which ends the thread

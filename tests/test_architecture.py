@@ -23,6 +23,7 @@ LAYERS = (
         "patches",
         "secrets",
         "tree",
+        "unheard",
     ),
     ("context", "exporters._base", "exporters._text", "terminal"),
     ("recorder", "privacy"),

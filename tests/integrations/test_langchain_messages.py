@@ -483,6 +483,56 @@ def test_choices():
     ]
 
 
+ANSWERS = {
+    "text": AIMessage("x", usage_metadata=METADATA, response_metadata={"model_name": "m"}),
+    "nothing": AIMessage(""),
+    "half a character": AIMessage("x\ud83d"),
+    "tool call": AIMessage("", tool_calls=[{"name": "f", "args": {"a": 1}, "id": "c1"}]),
+    "broken call": AIMessage(
+        "", invalid_tool_calls=[{"name": "f", "args": "{", "id": "c1", "error": None}]
+    ),
+    "blocks": AIMessage([{"type": "reasoning", "text": "hm"}, {"type": "text", "text": "x"}]),
+    "name": AIMessage("x", name="ada"),
+    "refusal": AIMessage("", additional_kwargs={"refusal": "no"}),
+    "no refusal": AIMessage("x", additional_kwargs={"refusal": None}),
+    "chunk": AIMessageChunk("x", usage_metadata=METADATA),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_one_answer_is_told_as_several_are(name):
+    """Most answers are kept by their text: that changes nothing of what is told."""
+    answered(ANSWERS[name])  # so that its class is known
+    one, several = answered(ANSWERS[name]), answered(ANSWERS[name], ANSWERS[name])
+
+    assert orjson.loads(several["output"]) == [orjson.loads(one["output"])] * 2
+    assert one["usage"] == several["usage"]
+    assert one["answer"].model == several["answer"].model
+
+
+def test_answer_about_which_too_much_is_said():
+    """A text is there also when what the provider said about it is more than is kept."""
+    answer = AIMessage("x", response_metadata={"logprobs": [0.123456789] * 500_000})
+
+    assert orjson.loads(answered(answer)["output"]) == {"role": "assistant", "content": "x"}
+
+
+def test_answer_of_a_moment():
+    """What the application does to an answer afterwards is not told; its text is no copy."""
+    message = AIMessage("x" * 100, tool_calls=[{"name": "f", "args": {"a": 1}, "id": "c1"}])
+    response = LLMResult(generations=[[ChatGeneration(message=message)]])
+    take_answer(response)
+    taken, text = take_answer(response), message.content
+    message.content = "other"
+    message.tool_calls[0]["args"]["a"] = 2
+
+    choices, _ = read_answer(taken)
+
+    assert taken.text is text
+    assert choices[0]["content"] == text
+    assert choices[0]["tool_calls"][0]["args"] == {"a": 1}
+
+
 def test_what_the_model_said():
     """Model, ids and finish reasons are found in the message's metadata; headers are not."""
     told = {

@@ -20,7 +20,8 @@ from ...guard import guard
 from ...recorder import RECORD_OVERHEAD_BYTES, Facts, LazyFacts, OpenRun, Record
 from ...run import JSON, Answer, Error, Run, Snapshot, Usage
 from . import messages
-from .labels import clean_tags, kept_metadata
+from .labels import METADATA_KEYS, clean_tags, kept_metadata
+from .replies import Reply, choice_of
 from .rows import MARK
 from .shots import Shot, Taken
 from .usage import add_up, is_cache_hit, read_usage
@@ -97,7 +98,8 @@ class Account:
         self.run = run
         self.run_id = run_id
         self.tags = tuple(tags) if tags else ()
-        self.metadata = metadata.copy() if metadata else _NOTHING
+        # Most runs of models have nothing in it that is kept.
+        self.metadata = _NOTHING if METADATA_KEYS.isdisjoint(metadata) else metadata.copy()
         self.size_bytes = RECORD_OVERHEAD_BYTES
         if run.kind == "llm":
             self.absorbed = []
@@ -238,6 +240,9 @@ def clean_params(params: Snapshot | None) -> Snapshot | None:
 
 def read_answer(output: Taken | None) -> tuple[list[dict[str, JSON]], JSON]:
     """Read what `take_answer` wrote down: the choices, and LangChain's `llm_output`."""
+    if isinstance(output, Reply):
+        choice, llm_output = choice_of(output)
+        return [choice], llm_output
     data = output.data if isinstance(output, Shot) else output
     told = orjson.loads(data) if isinstance(data, bytes) else None
     if not isinstance(told, list) or len(told) != 2 or not isinstance(told[0], list):
@@ -249,6 +254,8 @@ def output_of(choices: list[dict[str, JSON]], shot: Taken | None) -> Snapshot | 
     """Make the answer a message, or a list of messages when there were several choices."""
     if not choices or shot is None:
         return None
+    if isinstance(shot, Reply):
+        return messages.read(shot)
     written: list[JSON] = []
     for choice in choices:
         if MARK in choice:

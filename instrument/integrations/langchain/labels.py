@@ -43,8 +43,13 @@ LangChain 0.3 copies each scalar of `configurable` into it, keys to services amo
 
 MODEL_KEYS: Final = ("model", "model_name", "model_id", "azure_deployment", "deployment_name")
 
-CONFIG_FRAMES: Final = 30
-"""How many frames above a root's start are searched for its `config`."""
+CONFIG_FRAMES: Final = 12
+"""
+How many frames above a root's start are searched for its `config`.
+
+LangChain's own are six at most; whoever wraps its methods stands between them. Each frame has its
+price, and above them the application's stack may be deep.
+"""
 
 NEAR_FRAMES: Final = 7
 """How many frames are passed over: ours, and LangChain's between a run's method and its callback."""

@@ -15,6 +15,7 @@ import orjson
 from ...media import holds_payload, without_payloads
 from ...run import JSON, Snapshot
 from ...snapshot import clean, snapshot
+from .replies import Reply, choice_of
 from .rows import MARK, Rows, lay_out
 from .shots import LONG, ROWS, Shot, Taken
 
@@ -37,6 +38,8 @@ def read(shot: Taken) -> Snapshot:
     if isinstance(shot, Rows):
         messages = [convert(item) for item in lay_out(shot)]
         value: JSON = {"messages": messages} if shot.is_state else list(messages)
+    elif isinstance(shot, Reply):
+        value = convert(choice_of(shot)[0])
     elif isinstance(shot, Shot):
         value = convert(orjson.loads(shot.data), shot.texts, shot.rows)
     elif shot.find(_MARKED) >= 0 or holds_payload(shot):

@@ -26,6 +26,7 @@ ROW_BYTES: Final = 64
 USUAL: Final = {
     ("langchain_core.messages.human", "HumanMessage"): "user",
     ("langchain_core.messages.ai", "AIMessage"): "assistant",
+    ("langchain_core.messages.ai", "AIMessageChunk"): "assistant",
     ("langchain_core.messages.system", "SystemMessage"): "system",
     ("langchain_core.messages.tool", "ToolMessage"): "tool",
 }
@@ -94,7 +95,7 @@ def _keep(messages: list[Any], write: Write) -> Rows:
         role = roles[type(message)]
         fields = message.__dict__
         text, more = fields["content"], fields["additional_kwargs"]
-        if type(text) is not str or fields["name"] or (more and not _says_nothing(more)):
+        if type(text) is not str or fields["name"] or (more and not says_nothing(more)):
             role = ""
         elif role == "assistant":
             if fields["invalid_tool_calls"]:
@@ -111,7 +112,7 @@ def _keep(messages: list[Any], write: Write) -> Rows:
     return Rows(said_by, texts, call_ids, pack(calls) if any(calls) else b"")
 
 
-def _says_nothing(more: dict[str, Any]) -> bool:
+def says_nothing(more: dict[str, Any]) -> bool:
     """Tell what langchain-openai puts on every answer; a comparison would ask the values."""
     return len(more) == 1 and more.get("refusal", more) is None
 

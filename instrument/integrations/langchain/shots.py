@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias, final
 
 from ...run import Snapshot
 from ...snapshot import snapshot, type_name, unfold
+from .replies import Reply, keep_reply
 from .rows import MARK, USUAL, Rows, keep, roles
 
 LONG: Final = "__lc_long__"
@@ -77,8 +78,8 @@ class Shot:
         return self._size_bytes
 
 
-Taken: TypeAlias = "Snapshot | Shot | Rows"
-"""A value as it was; JSON alone, or the messages of a list alone, when that says all."""
+Taken: TypeAlias = "Snapshot | Shot | Rows | Reply"
+"""A value as it was; JSON alone, a list of messages alone, or an answer, when that says all."""
 
 
 def take(value: Any) -> Taken:
@@ -105,9 +106,13 @@ def take_answer(response: Any) -> Taken:
     """Write down what a model answered: the generations of one prompt, and what came with them."""
     prompts = response.generations if response is not None else None
     generations = prompts[0] if prompts else []
+    llm_output = None if response is None else response.llm_output
+    if len(generations) == 1:
+        reply = keep_reply(generations[0], llm_output)
+        if reply is not None:
+            return reply
     camera = _Camera()
     choices = [camera.choice(generation) for generation in generations]
-    llm_output = None if response is None else response.llm_output
     return camera.written([choices, llm_output])
 
 
@@ -195,7 +200,10 @@ class _Camera:
         fields = generation.__dict__
         if "message" not in fields:
             return {"text": fields["text"], "info": fields.get("generation_info")}
-        told = fields["message"].__dict__
+        message = fields["message"]
+        if type(message) not in _shapes:
+            _remember(type(message))  # so that `keep_reply` knows the next one
+        told = message.__dict__
         marked = self._marked("assistant", told)
         marked["usage_metadata"] = told.get("usage_metadata")
         marked["response_metadata"] = of_provider = told.get("response_metadata")

@@ -86,6 +86,7 @@ class Account:
     extra: Mapping[str, JSON] = _NOTHING
     first_token: float | None = None
     given: Taken | None = None
+    metadata: Mapping[str, JSON] = _NOTHING
     output: Taken | None = None
     params: Snapshot | None = None
     partial: str | None = None
@@ -98,8 +99,8 @@ class Account:
         self.run = run
         self.run_id = run_id
         self.tags = tuple(tags) if tags else ()
-        # Most runs of models have nothing in it that is kept.
-        self.metadata = _NOTHING if METADATA_KEYS.isdisjoint(metadata) else metadata.copy()
+        if metadata and not METADATA_KEYS.isdisjoint(metadata):  # seldom, outside of graphs
+            self.metadata = metadata.copy()
         self.size_bytes = RECORD_OVERHEAD_BYTES
         if run.kind == "llm":
             self.absorbed = []

@@ -73,7 +73,9 @@ def identify(node: Node, run: OpenRun, metadata: Mapping[str, Any]) -> None:
     node.seen = bound.get()
     if above is None:
         if own.user_id is None or own.thread_id is None:
-            own = fill(own, read_who(find_configurable()))
+            told = find_configurable()
+            if told:
+                own = fill(own, read_who(told))
         node.who, node.around = own, run.bound
         if own is NOBODY and node.said is UNBOUND:
             return

@@ -9,7 +9,7 @@ is one too many, is given back to be ended.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final, Generic, Protocol, TypeVar, final
@@ -73,8 +73,7 @@ class Registry(Generic[AnyEntry]):
         self.max_closed = max_closed
         # By the number in the id: hashing a UUID itself runs Python code, in which threads switch.
         self._open: dict[int, AnyEntry] = {}
-        self._closed: dict[int, AnyEntry] = {}
-        self._order: deque[int] = deque()
+        self._closed: OrderedDict[int, AnyEntry] = OrderedDict()
         self.due = clock() + SWEEP_SECONDS
 
     def __len__(self) -> int:
@@ -105,9 +104,8 @@ class Registry(Generic[AnyEntry]):
         entry = self._open.pop(number, None)
         if entry is not None:
             self._closed[number] = entry
-            self._order.append(number)
-            if len(self._order) > self.max_closed:
-                self._closed.pop(self._order.popleft(), None)
+            if len(self._closed) > self.max_closed:
+                self._closed.popitem(last=False)
         return entry
 
     def condemn(self, cancelled: AnyEntry) -> None:
@@ -135,7 +133,6 @@ class Registry(Generic[AnyEntry]):
         """Forget every run, as a forked child does: they are its parent's."""
         self._open.clear()
         self._closed.clear()
-        self._order.clear()
 
 
 def _alive(entries: Iterable[Entry], since: float) -> set[int]:

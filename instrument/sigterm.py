@@ -25,7 +25,7 @@ from types import FrameType
 from typing import Any, final
 
 from .guard import guard, notices
-from .unheard import CALL_SECONDS, MAX_CALLS, Unheard
+from .unheard import Unheard, raise_until
 
 STEP_SECONDS = 0.005
 """How often the handler looks whether the delivery is through."""
@@ -82,7 +82,8 @@ class Sigterm:
         self._before: Any = signal.SIG_DFL
         self._is_on = False
         self._delivery: _Delivery | None = None
-        self._unheard = Unheard(signal.SIGTERM)
+        self._was_called = False
+        self._unheard = Unheard(signal.SIGTERM, self._is_heard)
 
     def install(self) -> None:
         """Handle the signal from now on; one that is ignored stays so."""
@@ -122,7 +123,7 @@ class Sigterm:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Deliver, and take the signal further, now or when it comes back."""
-        self._unheard.is_heard = True
+        self._was_called = True
         if self._is_on and not self._delivered(frame):
             return
         if callable(self._before):
@@ -130,6 +131,10 @@ class Sigterm:
         elif _current() is self:  # else whoever has called us decides what comes next
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+
+    def _is_heard(self) -> bool:
+        """Say whether the signal has come here, or goes to a handler of the application's."""
+        return self._was_called or _current() is not self
 
     def _delivered(self, frame: FrameType | None) -> bool:
         """Deliver; False when the signal comes back after that."""
@@ -157,13 +162,9 @@ class Sigterm:
         with guard("deliver before SIGTERM"):
             self._deliver(self._before is signal.SIG_DFL and _current() is self)
         delivery.is_over = True
-        if not (delivery.calls_back and delivery.claim()):
-            return
-        for _ in range(MAX_CALLS):  # the main thread may just go to sleep, and not hear it
-            if self._delivery is not delivery:
-                return
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(CALL_SECONDS)
+        if delivery.calls_back and delivery.claim():
+            # The main thread may just go to sleep, and not hear it the first time.
+            raise_until(lambda: self._delivery is not delivery, signal.SIGTERM)
 
     def _waited(self, delivery: _Delivery) -> bool:
         """Wait for the delivery as long as it may take; False where nobody may wait."""

@@ -13,18 +13,29 @@ import _thread
 import contextlib
 import os
 import signal
-import threading
 import time
+from collections.abc import Callable
 from types import BuiltinFunctionType
 from typing import Final, final
 
 from .guard import guard
 
 MAX_CALLS: Final = 20
+"""How often a signal is raised at most until it is heard."""
+
 CALL_SECONDS: Final = 0.05
-"""How often a signal is raised until it is heard, and how long that waits each time."""
+"""How long is waited each time for that."""
 
 READ_BYTES: Final = 64
+
+
+def raise_until(is_heard: Callable[[], bool], number: int) -> None:
+    """Raise a signal in this process, again and again, until it is heard or there is no hope."""
+    for _ in range(MAX_CALLS):
+        if is_heard():
+            return
+        os.kill(os.getpid(), number)
+        time.sleep(CALL_SECONDS)
 
 
 @final
@@ -32,13 +43,14 @@ class Unheard:
     """
     Raises a signal again until it is heard.
 
-    Attributes:
-        is_heard: To be set by the signal's handler.
+    Args:
+        number: The signal.
+        is_heard: Tells whether its handler has been called, or is not the one to care about.
     """
 
-    def __init__(self, number: int) -> None:
-        self.is_heard = False
+    def __init__(self, number: int, is_heard: Callable[[], bool]) -> None:
         self._number = number
+        self._is_heard = is_heard
         self._ends: tuple[int, int] | None = None
 
     def watch(self) -> None:
@@ -47,7 +59,7 @@ class Unheard:
 
         Whoever comes later and wants them takes the place of this, which then does nothing.
         """
-        if self._ends is not None or not hasattr(signal, "pthread_kill"):
+        if self._ends is not None or not hasattr(os, "register_at_fork"):
             return
         if not isinstance(_thread.start_new_thread, BuiltinFunctionType):
             return  # a library of greenlets has replaced it, and all of them would wait here
@@ -61,7 +73,7 @@ class Unheard:
             return
         self._ends = read, write
         os.register_at_fork(after_in_child=self._after_fork)
-        _thread.start_new_thread(self._listen, (read, threading.main_thread().ident))
+        _thread.start_new_thread(self._listen, (read,))
 
     def close(self) -> None:
         """End; what is called in another thread than the main one leaves a thread that does nothing."""
@@ -76,19 +88,15 @@ class Unheard:
             os.close(ends[0])
             os.close(ends[1])
 
-    def _listen(self, read: int, main: int) -> None:
+    def _listen(self, read: int) -> None:
         with guard("listen for a signal"):
+            is_first = True
             while numbers := os.read(read, READ_BYTES):
-                if self._number in numbers:
-                    self._raise(main)
+                if is_first and self._number in numbers:
+                    is_first = False  # what is raised here writes bytes, too
+                    time.sleep(CALL_SECONDS)
+                    raise_until(lambda: self._is_heard() or self._ends is None, self._number)
             os.close(read)
-
-    def _raise(self, main: int) -> None:
-        for _ in range(MAX_CALLS):
-            time.sleep(CALL_SECONDS)
-            if self.is_heard or self._ends is None:
-                return
-            signal.pthread_kill(main, self._number)
 
 
 def _let_go(write: int) -> bool:

@@ -476,6 +476,28 @@ def test_child_of_a_worker():
         assert run(code, server.url)[1].split() == ["7", "8"]
 
 
+def test_own_handler_of_a_worker():
+    """A handler that the application puts in place of ours is called once for each signal."""
+    code = """
+    def work():
+        begin()
+        record(5)
+        heard = []
+        signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.5)
+        say(len(heard))
+        os._exit(8)
+    import multiprocessing
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join(9)
+    say(process.exitcode)
+    """
+    with FaultServer() as server:
+        assert run(code, server.url)[1].split() == ["1", "8"]
+
+
 def test_bytes_that_somebody_else_reads():
     """An event loop's own way to hear of signals stays, and is not closed by ours."""
     code = """
@@ -483,7 +505,7 @@ def test_bytes_that_somebody_else_reads():
     read, write = os.pipe()
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write)
-    first = Unheard(15)
+    first = Unheard(15, lambda: True)
     first.watch()
     first.close()
     say(signal.set_wakeup_fd(-1) == write)

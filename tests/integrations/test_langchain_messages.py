@@ -26,6 +26,7 @@ from langchain_core.messages import (
 )
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.prompt_values import ChatPromptValue, StringPromptValue
+from langchain_core.runnables import RunnableLambda
 from pydantic import BaseModel, SecretStr
 
 from instrument.integrations.langchain.account import (
@@ -34,6 +35,7 @@ from instrument.integrations.langchain.account import (
     describe_answer,
     read_answer,
 )
+from instrument.integrations.langchain.labels import kept_metadata
 from instrument.integrations.langchain.messages import read
 from instrument.integrations.langchain.shots import ROWS, take, take_answer
 from instrument.integrations.langchain.usage import add_up
@@ -550,6 +552,31 @@ def test_what_the_model_said():
     assert (answer.model, answer.response_id) == ("gpt-4o-2024-08-06", "chatcmpl-1")
     assert answer.finish_reasons == ("length",)
     assert "hush" not in str(answer)
+
+
+def test_metadata_is_plain():
+    """What is kept of the metadata is JSON that any destination can write, whatever was given."""
+    given = {
+        "agent_name": "Tidy \ud83e",
+        "langgraph_step": 2**70,
+        "lc_source": object(),
+        "key": "k",
+    }
+
+    assert kept_metadata(given) == {"agent_name": "Tidy ?", "langgraph_step": str(2**70)}
+    assert kept_metadata({"key": "k"}) == {}
+
+
+def test_what_can_run_is_its_name_in_an_answer():
+    """A runnable among the arguments of a call may hold keys: it is told by its name alone."""
+    message = AIMessage("", tool_calls=[{"name": "f", "args": {"by": 1}, "id": "c1"}])
+    message.tool_calls[0]["args"]["by"] = RunnableLambda(len).bind(api_key="hush")
+    answered(message)
+
+    output = answered(message)["output"]
+
+    assert b"RunnableBinding" in output
+    assert b"hush" not in output
 
 
 def test_parameters_without_keys():

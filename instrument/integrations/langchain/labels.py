@@ -202,9 +202,10 @@ def clean_tags(tags: Iterable[Any] | None) -> tuple[str, ...]:
 
 
 def kept_metadata(metadata: Mapping[str, Any]) -> dict[str, JSON]:
-    """Keep what is known to be harmless, and only scalars."""
-    return {
+    """Keep what is known to be harmless, and only scalars, as plain JSON."""
+    kept = {
         key: value
         for key, value in metadata.items()
         if key in METADATA_KEYS and isinstance(value, (str, int, float, bool))
     }
+    return (kept and _properties(kept)) or {}

@@ -12,7 +12,7 @@ from typing import Any, Final, final
 import orjson
 
 from ...run import JSON, Snapshot
-from ...snapshot import clean, snapshot
+from ...snapshot import Unfold, clean, snapshot
 from .rows import MARK, roles, says_nothing
 
 TOLD: Final = ("tool_calls", "usage_metadata", "response_metadata", "info")
@@ -42,19 +42,19 @@ class Reply:
         return len(self.text) + len(self.told) + REPLY_BYTES
 
 
-def keep_reply(generation: Any, llm_output: Any) -> Reply | None:
+def keep_reply(generation: Any, llm_output: Any, unfold: Unfold) -> Reply | None:
     """Keep an answer; None when it is no usual message, or has more than a text and tool calls."""
     given = generation.__dict__
     message = given.get("message")
     if roles.get(type(message)) != "assistant":
         return None
     try:
-        return _keep(message.__dict__, given.get("generation_info"), llm_output)
-    except KeyError:  # it lacks a field
+        return _keep(message.__dict__, given.get("generation_info"), llm_output, unfold)
+    except (KeyError, TypeError, AttributeError):  # it lacks a field, or that is something else
         return None
 
 
-def _keep(fields: dict[str, Any], info: Any, llm_output: Any) -> Reply | None:
+def _keep(fields: dict[str, Any], info: Any, llm_output: Any, unfold: Unfold) -> Reply | None:
     text, more, provider = (
         fields["content"],
         fields["additional_kwargs"],
@@ -66,7 +66,7 @@ def _keep(fields: dict[str, Any], info: Any, llm_output: Any) -> Reply | None:
     if provider:
         info = None
     told = [fields["tool_calls"], fields["usage_metadata"], provider, info, llm_output]
-    return Reply(text, snapshot(told))
+    return Reply(text, snapshot(told, unfold))
 
 
 # ---- from here on: the worker's thread ----

@@ -82,7 +82,8 @@ def keep(messages: list[Any], write: Write = refuse) -> Rows | None:
     """Keep a list of messages; None when something else is among them, or a message is odd."""
     try:
         return _keep(messages, write) if messages and type(messages[0]) in roles else None
-    except (KeyError, TypeError, OddMessageError):  # no message, or one without its fields; no JSON
+    # No message, or one without its fields or with other ones; no JSON.
+    except (KeyError, TypeError, AttributeError, OddMessageError):
         return None
 
 

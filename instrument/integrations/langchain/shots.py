@@ -107,11 +107,11 @@ def take_answer(response: Any) -> Taken:
     prompts = response.generations if response is not None else None
     generations = prompts[0] if prompts else []
     llm_output = None if response is None else response.llm_output
+    camera = _Camera()
     if len(generations) == 1:
-        reply = keep_reply(generations[0], llm_output)
+        reply = keep_reply(generations[0], llm_output, camera.unfold)
         if reply is not None:
             return reply
-    camera = _Camera()
     choices = [camera.choice(generation) for generation in generations]
     return camera.written([choices, llm_output])
 

@@ -29,6 +29,9 @@ ITEMS_PER_TURN = 256
 CHUNK_ITEMS = 32
 """Items that are written in one frame: all that one wrong bit on the disk can cost."""
 
+Made: TypeAlias = "tuple[Item, Names]"
+"""An item, and the lanes that want it."""
+
 Written: TypeAlias = "tuple[Sequence[Item], Sequence[Names], Place | None]"
 """Items, the lanes that want each, and where the first lies on disk, with the others after it."""
 
@@ -62,19 +65,17 @@ class Backlog:
         self._window = options.window
         self._clock = clock
 
-    def write(self, items: Sequence[Item]) -> list[Written]:
-        """Write items, in as few frames as they fit into, for all lanes that want them."""
-        each = self._each
-        names = [tuple([name for name, lane in each if lane.wants(item)]) for item in items]
+    def names(self, item: Item) -> Names:
+        """Ask the lanes which of them want *item*."""
+        return tuple([name for name, lane in self._each if lane.wants(item)])
+
+    def write(self, made: Sequence[Made]) -> list[Written]:
+        """Write items, one at least, in as few frames as they fit into."""
+        items, names = zip(*made, strict=True)
         written: list[Written] = []
-        if () in names:
-            unwanted = [item for item, own in zip(items, names, strict=True) if not own]
-            written.append((unwanted, [()] * len(unwanted), None))
-            items = [item for item, own in zip(items, names, strict=True) if own]
-            names = [own for own in names if own]
         first = 0
         with guard("write to the spool"):
-            for count, body in packed(items) if items else ():
+            for count, body in packed(items):
                 own = names[first : first + count]
                 place = None if body is None else self._spool.append(framed(own, body))
                 written.append((items[first : first + count], own, place))

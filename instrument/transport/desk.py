@@ -21,7 +21,7 @@ from ..exporters._base import Exporter, LocalExporter
 from ..guard import guard
 from ..recorder import Carried
 from ..run import Exchange, Feedback, Item, Run, Trace, UserEvent
-from .backlog import CHUNK_ITEMS, Backlog, Written
+from .backlog import CHUNK_ITEMS, Backlog, Made, Written
 from .bounds import Bounds, SpoolOptions
 from .firsts import CLIENT, Firsts
 from .flush import Flush
@@ -91,7 +91,7 @@ class Desk:
         self._jobs: dict[Lane, Job] = {}
         self._first_lane = 0
         self.backlog = None if spool is None else Backlog(spool, self.lanes, clock, own)
-        self._made: list[Item] = []
+        self._made: list[Made] = []
         self._written: list[Written] = []
         self._rung = False
 
@@ -138,7 +138,7 @@ class Desk:
 
     def _write(self, is_mine: Callable[[], bool]) -> bool:
         """Write the items that were made, while they are at hand; False when that took too long."""
-        if self.backlog is None:
+        if self.backlog is None or not self._made:
             return True
         written = self.backlog.write(self._made)
         if not is_mine():  # somebody else writes them, once more
@@ -151,7 +151,7 @@ class Desk:
         """Have the items that were made on disk, and only then offer them to the lanes."""
         if self.backlog is None or not (self._made or self._written):
             return
-        if self._made and not self._write(is_mine):
+        if not self._write(is_mine):
             return
         self.backlog.commit()
         if not is_mine():
@@ -166,9 +166,13 @@ class Desk:
             self.intake.drop(made)
             return
         if made is not None and self.backlog is not None:
-            self._made.append(made)
-            return
-        if made is not None:
+            names = self.backlog.names(
+                made
+            )  # now: whoever hangs or dies of it, takes no other along
+            if names:
+                self._made.append((made, names))
+                return
+        elif made is not None:
             now = self._clock()
             for lane in self.lanes:
                 with guard(f"offer an item to {lane.name}"):

@@ -20,7 +20,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, final
 
 from ..exporters._base import Encoded, Exporter, HttpExporter, Response, Verdict
@@ -87,6 +87,7 @@ class Lane:
         self._flight: Parcel | None = None
         self._urged = 0
         self._asking = guard(f"ask {self.name} whether it wants an item")
+        self._taking = guard(f"take an item for {self.name}")
 
     # What comes in
 
@@ -111,18 +112,10 @@ class Lane:
 
     def put(self, items: Iterable[Placed], now: float) -> None:
         """Take items, which are wanted, each with where it lies on disk."""
-        whole = items if self.trees is None else self._whole(self.trees, items, now)
         taken = 0
         try:
-            for item, places in whole:
-                replaced = self._shelf.replace(item)
-                if replaced is None:
-                    self._shelf.put(item, now, places)
-                    taken += 1
-                else:
-                    self.books.settled.extend(replaced.places)
-                    replaced.places = places
-                    self.ledger.merge()
+            for item, places in items:
+                taken += self._put_one(item, now, places)
         finally:
             self.ledger.accept(taken)
         for entry in self._shelf.make_room(self.ledger.queued):
@@ -130,17 +123,34 @@ class Lane:
                 self.trees.forget(entry.item.root.trace_id)
             self.books.leave("queue_full", [entry], may_wait=True)
 
-    def _whole(self, trees: Trees, items: Iterable[Placed], now: float) -> Iterator[Placed]:
-        """Put runs together to trees; give those that are whole now, and what is no run."""
-        for item, places in items:
-            if not isinstance(item, Run):
-                yield item, places
-                continue
+    def _put_one(self, item: Item, now: float, places: Places) -> bool:
+        """Take one; True when an item more waits. One that is no good takes no other along."""
+        trees = self.trees
+        try:
+            if trees is None or not isinstance(item, Run):
+                return self._shelve(item, now, places)
             trace = trees.add(item, now, places)
-            if trace is not None and self._asks(trace):
-                yield trace, trees.places
-            elif trace is not None:
-                self.books.settled.extend(trees.places)
+            if trace is not None:
+                places = trees.places
+                if self._asks(trace):
+                    return self._shelve(trace, now, places)
+                self.books.settled.extend(places)
+        except Exception as error:  # noqa: BLE001 - the guard, see `guard.stop`
+            self.books.settled.extend(places)
+            self.books.refuse("hook_error")
+            self._taking.stop(error)
+        return False
+
+    def _shelve(self, item: Item, now: float, places: Places) -> bool:
+        """Take an item that is whole; False when it takes the place of its own open run."""
+        replaced = self._shelf.replace(item)
+        if replaced is None:
+            self._shelf.put(item, now, places)
+            return True
+        self.books.settled.extend(replaced.places)
+        replaced.places = places
+        self.ledger.merge()
+        return False
 
     def room(self) -> int:
         """Say how many items may be read back from disk: until half of the lane is taken."""

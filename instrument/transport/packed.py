@@ -24,9 +24,6 @@ from ..run import Answer, Attempt, Error, Item, Run, Snapshot, Trace, Usage
 from .bounds import KIB
 from .segment import MAGIC
 
-LAYOUT: Final = 3
-"""Number of the order of fields below; another order is another number."""
-
 MOST_BYTES: Final = 256 * KIB
 """What runs side by side may come to; more of them are written in halves."""
 
@@ -91,7 +88,6 @@ def _packed(runs: Sequence[Any]) -> bytes:
     texts = list(chain.from_iterable(map(_texts, runs)))
     texts += [None if answer is None else answer.logprobs for answer in answers]
     columns = (
-        LAYOUT,
         list(map(_run, runs)),
         [None if usage is None else _usage(usage) for usage in usages],
         [None if answer is None else _answer(answer) for answer in answers],
@@ -123,9 +119,7 @@ def unpacked(data: bytes) -> list[codec.Storable]:
 
 
 def _unpacked(columns: list[Any], texts: bytes) -> Iterator[Run]:
-    layout, rows, usages, answers, sizes = columns
-    if layout != LAYOUT:
-        raise ValueError(f"these are runs of layout {layout!r}")
+    rows, usages, answers, sizes = columns
     cut = list(_cut(texts, sizes))
     logprobs = cut[len(TEXTS) * len(rows) :]
     for number, row in enumerate(rows):

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any, final
 from urllib.parse import urlsplit
 
-import orjson
-
 from ..exporters._base import Encoded, Request
 from ..run import Exchange, Feedback, Item, Run, Trace, UserEvent
+from ..snapshot import snapshot
 from .held import Places, is_safe
 
 ITEM_BYTES = 1024
@@ -137,4 +136,4 @@ def _weigh_small(item: Feedback | UserEvent | Exchange) -> int:
 
 def _weigh_values(values: Mapping[str, Any] | None) -> int:
     """Weigh plain JSON values: as objects they take about three times what they take as text."""
-    return 3 * len(orjson.dumps(values)) if values else 0
+    return 3 * len(snapshot(values)) if values else 0

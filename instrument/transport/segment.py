@@ -29,7 +29,9 @@ from zlib import crc32
 import orjson
 
 MAGIC = b"\xf5\xff"
-VERSION = 2
+VERSION = 3
+"""Number of all that is said here, and of the order of fields in `packed`: another is another number."""
+
 ITEMS = 1
 SETTLED = 2
 

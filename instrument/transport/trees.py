@@ -82,8 +82,8 @@ class Trees:
             self._evict(reason)
 
     def _hold(self, run: Run, now: float, places: Places) -> None:
-        tree = self._growing.setdefault(run.trace_id, _Tree(now))
         size = weigh(run)
+        tree = self._growing.setdefault(run.trace_id, _Tree(now))
         tree.runs.append(run)
         tree.places += places
         tree.size_bytes += size

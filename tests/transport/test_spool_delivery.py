@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from instrument.run import Feedback, Run, Snapshot, Trace
+from instrument.run import Error, Feedback, Run, Snapshot, Trace
 from instrument.transport import SpoolOptions, Transport
 from tests.transport.fakes import QUICK, STARTED, Given, Http, Local, conserved, eventually, publish
 from tests.transport.fakes import run as make_run
@@ -309,3 +309,65 @@ def test_burst(spooled, folder):
         assert (flushed.pending, len(server.stored)) == (0, intake["passed"])
         assert intake["passed"] + sum(intake["dropped"].values()) == 5000
         assert files(folder) == []
+
+
+@pytest.mark.parametrize("is_spooled", [False, True])
+def test_item_that_is_no_good(transport, spooled, folder, forgiving, is_spooled):
+    """What a hook has spoilt is lost and counted, alone, and leaves no file."""
+
+    def process(item):
+        return replace(item, error=Error(None, "E")) if item.id == "3" else item
+
+    one, two = Local("one"), Local("two")
+    made = (spooled if is_spooled else transport)(one, two, process=process)
+    ids = publish(made, range(50))
+    made.flush()
+
+    assert one.ids == two.ids == [each for each in ids if each != "3"]
+    lanes = conserved(made)["lanes"]
+    assert lanes["one"]["dropped"] == lanes["two"]["dropped"] == {"hook_error": 1}
+    assert lanes["one"]["accepted"] == 50
+    assert eventually(lambda: files(folder) == [])
+
+
+@pytest.mark.parametrize("name", ["3", "4"])
+def test_tree_that_is_no_good(spooled, folder, forgiving, name):
+    """So is a tree of which a hook has spoilt the root, and one without the run that was spoilt."""
+
+    def process(item):
+        return replace(item, error=Error(None, "E")) if item.id == name else item
+
+    local = Local()
+    local.whole_traces = True
+    made = spooled(local, process=process)
+    for child, root in (("1", "2"), ("3", "4"), ("5", "6")):
+        made.publish(Given(make_run(child, trace_id=root, parent_id=root)))
+        made.publish(Given(make_run(root, trace_id=root)))
+    made.flush()
+
+    trees = [[each.id for each in tree.runs] for tree in local.items]
+    assert trees == [["1", "2"], *([["4"]] if name == "3" else []), ["5", "6"]]
+    assert conserved(made)["lanes"]["local"]["dropped"] == {"hook_error": 1}
+    assert eventually(lambda: files(folder) == [])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("is_spooled", [False, True])
+def test_exporter_that_dies_of_a_question(transport, spooled, is_spooled):
+    """An exporter that ends the thread when it is asked about an item costs that item alone."""
+
+    class Asked(Local):
+        def wants(self, item):
+            if item.id == "3":
+                raise SystemExit
+            return True
+
+    local = Asked()
+    made = (spooled if is_spooled else transport)(local)
+    ids = publish(made, range(50))
+    assert eventually(lambda: not made._worker.is_running)
+    ids += publish(made, ["more"])
+    made.flush()
+
+    assert local.ids == [each for each in ids if each != "3"]
+    assert conserved(made)["intake"]["dropped"] == {"hook_error": 1}

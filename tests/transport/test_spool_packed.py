@@ -24,6 +24,7 @@ from instrument.transport.packed import (
     packed,
     unpacked,
 )
+from instrument.transport.segment import VERSION
 from tests.transport.fakes import STARTED, run
 
 FULL = run(
@@ -165,15 +166,22 @@ def test_texts_as_they_are():
 @given_any(st.binary(max_size=60))
 def test_garbage(data):
     """What nobody wrote is no item, and says so."""
-    for garbage in (data, b"[" + data, b"[3,[[]],[null],[null],[0,0,0,0]]\n" + data):
+    for garbage in (data, b"[" + data, b"[[[]],[null],[null],[0,0,0,0]]\n" + data):
         with pytest.raises(ValueError):
             unpacked(garbage)
 
 
-def test_another_layout():
-    """A run in the order of another version is not misread."""
-    with pytest.raises(ValueError, match="layout 4"):
-        unpacked(written(FULL).replace(b"[3,", b"[4,", 1))
+def test_order_of_this_version():
+    """Fields lie in this order in files of this version: another order is another number."""
+    assert VERSION == 3
+    assert written(FULL).decode() == (
+        '[[["a","t","p","llm","m","2026-01-02T00:00:00+00:00",0.5,"closed",'
+        '"u",{"plan":"pro"},"th",["x","y"],{"k":[1,null,{"z":true}]},["no","ValueError","at 1",400]]],'
+        "[[1,2,3,4,5,6,7]],"
+        '[["openai","m",["stop",null],"r","q","f","s",true,0.25,1.5,{"limit":"1"},[[0.1,500],[0.2,null]]]],'
+        "[13,3,2,3]]\n"
+        '{"ü": 1.0e2}[ ]{}[1]'
+    )
 
 
 def test_others():

@@ -164,7 +164,10 @@ class Sigterm:
         delivery.is_over = True
         if delivery.calls_back and delivery.claim():
             # The main thread may just go to sleep, and not hear it the first time.
-            raise_until(lambda: self._delivery is not delivery, signal.SIGTERM)
+            raise_until(
+                lambda: self._delivery is not delivery,
+                lambda: os.kill(os.getpid(), signal.SIGTERM),
+            )
 
     def _waited(self, delivery: _Delivery) -> bool:
         """Wait for the delivery as long as it may take; False where nobody may wait."""
@@ -181,12 +184,15 @@ class Sigterm:
 
 
 def watch_worker(handler: Sigterm) -> None:
-    """Have *handler* on if this is a worker whose end by SIGTERM nobody else handles or ignores."""
+    """Have *handler* on if this is a worker whose end by SIGTERM nobody handles or ignores."""
     with guard("watch for the end of a worker"):
         in_main = threading.current_thread() is threading.main_thread()
-        if in_main and is_worker() and _current() is signal.SIG_DFL:
-            handler.install()
-            handler.watch()
+        if in_main and is_worker():
+            if _current() is signal.SIG_DFL:
+                handler.install()
+            ours = _current()  # also one that was asked for, or the parent's
+            if isinstance(ours, Sigterm):
+                ours.watch()
 
 
 def is_worker() -> bool:

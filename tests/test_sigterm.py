@@ -423,79 +423,132 @@ def test_spawned_worker_says_nothing(tmp_path):
     assert done.stderr.count("no key is set") == 1
 
 
-SLEEPER = """
-def work():
-    begin()
+def in_worker(code: str) -> str:
+    """Have *code* run by a worker of `multiprocessing`, and say its exit code in the end."""
+    return (
+        "def work():\n"
+        + textwrap.indent(textwrap.dedent(code), "    ")
+        + "\nimport multiprocessing\n"
+        "process = multiprocessing.get_context('fork').Process(target=work)\n"
+        "process.start()\n"
+        "process.join(9)\n"
+        "say(process.exitcode)\n"
+        "process.kill()\n"
+    )
+
+
+@pytest.mark.parametrize("more", ["pass", "if os.fork() == 0: os._exit(time.sleep(0.1) or 0)"])
+@pytest.mark.parametrize("options", ["", "flush_on_sigterm=True"])
+def test_worker_that_sleeps_through_it(more, options):
+    """A worker of a pool that waits for a lock ends by a signal that its main thread has not heard."""
+    code = f"""
+    begin({options})
     record(5)
     lock = threading.Lock()
     lock.acquire()
     threading.Timer(0.3, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)).start()
     {more}
     lock.acquire()  # nobody tells the main thread of the signal
-import multiprocessing
-process = multiprocessing.get_context("fork").Process(target=work)
-process.start()
-process.join(9)
-print(process.exitcode)
-process.kill()
-"""
-
-
-@pytest.mark.parametrize("more", ["pass", "if os.fork() == 0: os._exit(time.sleep(0.1) or 0)"])
-def test_worker_that_sleeps_through_it(more):
-    """A worker of a pool that waits for a lock ends by a signal that its main thread has not heard."""
+    """
     with FaultServer() as server:
-        _, said = run(SLEEPER.format(more=more), server.url)
-
-        assert said == str(-signal.SIGTERM)
+        assert run(in_worker(code), server.url)[1] == str(-signal.SIGTERM)
         assert len(server.stored) == 5
 
 
 def test_child_of_a_worker():
     """What a worker's own forked child is sent does not end the worker."""
     code = """
-    def work():
-        begin()
-        record(5)
-        child = os.fork()
-        if child == 0:
-            signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
-            time.sleep(9)
-        time.sleep(0.2)
-        os.kill(child, signal.SIGTERM)
-        say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-        time.sleep(0.5)
-        os._exit(8)
-    import multiprocessing
-    process = multiprocessing.get_context("fork").Process(target=work)
-    process.start()
-    process.join(9)
-    say(process.exitcode)
+    begin()
+    record(5)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+        time.sleep(9)
+    time.sleep(0.2)
+    os.kill(child, signal.SIGTERM)
+    say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    time.sleep(0.5)
+    os._exit(8)
     """
     with FaultServer() as server:
-        assert run(code, server.url)[1].split() == ["7", "8"]
+        assert run(in_worker(code), server.url)[1].split() == ["7", "8"]
+
+
+@pytest.mark.parametrize("begins", ["in the main thread", "in another"])
+def test_child_that_is_ended_at_once(begins):
+    """A child that is sent the signal while it is still being made ends of it, and nobody else."""
+    ends = "loop()" if begins == "in the main thread" else "executor.submit(loop).result()"
+    code = f"""
+    from concurrent.futures import ThreadPoolExecutor
+    begin()
+    record(5)
+    executor = ThreadPoolExecutor()
+
+    def loop():
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                time.sleep(3)
+                os._exit(7)
+            os.kill(child, signal.SIGTERM)
+            say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    {ends}
+    time.sleep(0.3)
+    os._exit(8)
+    """
+    with FaultServer() as server:
+        _, said = run(in_worker(code), server.url)
+        assert said.split() == ["-15"] * 20 + ["8"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="older ones do not warn")
+def test_fork_of_a_worker():
+    """Python does not warn of threads when a worker forks that has nothing to deliver."""
+    code = """
+    import warnings
+    warnings.simplefilter("error")
+    begin(flush_at_root_end=True)
+    record()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if os.fork() == 0: os._exit(0)
+        os.wait()
+    say(signal.set_wakeup_fd(-1), [str(each.message) for each in caught])
+    """
+    with FaultServer() as server:
+        assert run(in_worker(code), server.url)[1].split() == ["-1", "[]", "0"]
 
 
 def test_own_handler_of_a_worker():
     """A handler that the application puts in place of ours is called once for each signal."""
     code = """
-    def work():
-        begin()
-        record(5)
-        heard = []
-        signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.5)
-        say(len(heard))
-        os._exit(8)
-    import multiprocessing
-    process = multiprocessing.get_context("fork").Process(target=work)
-    process.start()
-    process.join(9)
-    say(process.exitcode)
+    begin()
+    record(5)
+    heard = []
+    signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.5)
+    say(len(heard))
+    os._exit(8)
     """
     with FaultServer() as server:
-        assert run(code, server.url)[1].split() == ["1", "8"]
+        assert run(in_worker(code), server.url)[1].split() == ["1", "8"]
+
+
+def test_trio(tmp_path):
+    """Trio, which minds a stranger in its place, finds nobody there."""
+    (tmp_path / "trio.py").touch()
+    code = f"""
+    begin()
+    record(5)
+    sys.path.insert(0, {str(tmp_path)!r})
+    import trio
+    say(signal.set_wakeup_fd(-1))
+    os._exit(8)
+    """
+    with FaultServer() as server:
+        assert run(in_worker(code), server.url)[1].split() == ["-1", "8"]
 
 
 def test_bytes_that_somebody_else_reads():
@@ -512,8 +565,7 @@ def test_bytes_that_somebody_else_reads():
     first.watch()
     ours = signal.set_wakeup_fd(write)
     first.close()
-    say(ours != write, signal.set_wakeup_fd(-1) == write)
-    first.watch()
+    say(ours != write, signal.set_wakeup_fd(ours) == write)  # as loops do that go
     first.close()
     time.sleep(0.3)  # its thread closes the other end
     say(signal.set_wakeup_fd(-1), len(os.listdir("/proc/self/fd")) - count)

@@ -166,9 +166,8 @@ class Desk:
             self.intake.drop(made)
             return
         if made is not None and self.backlog is not None:
-            names = self.backlog.names(
-                made
-            )  # now: whoever hangs or dies of it, takes no other along
+            # With the record in hand: whoever hangs or dies of it takes no other along.
+            names = self.backlog.names(made)
             if names:
                 self._made.append((made, names))
                 return

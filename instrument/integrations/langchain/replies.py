@@ -55,11 +55,8 @@ def keep_reply(generation: Any, llm_output: Any, unfold: Unfold) -> Reply | None
 
 
 def _keep(fields: dict[str, Any], info: Any, llm_output: Any, unfold: Unfold) -> Reply | None:
-    text, more, provider = (
-        fields["content"],
-        fields["additional_kwargs"],
-        fields["response_metadata"],
-    )
+    text, more = fields["content"], fields["additional_kwargs"]
+    provider = fields["response_metadata"]
     is_odd = type(text) is not str or fields["name"] or fields["invalid_tool_calls"]
     if is_odd or (more and not says_nothing(more)):
         return None

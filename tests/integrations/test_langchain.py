@@ -218,6 +218,38 @@ async def test_who_asynchronously(runs):
     assert {(run.user_id, run.thread_id) for run in runs.ended} == {("lc", "lc")}
 
 
+ADA, BOB = ({"configurable": {"user_id": who, "thread_id": who}} for who in ("ada", "bob"))
+BATCHED = {
+    "sequence": CHAIN,
+    "fallbacks": RunnableLambda(lambda x: x).with_fallbacks([CHAIN]),
+    "model": RunnableLambda(lambda x: "hi") | FakeChat(),
+}
+
+
+@pytest.mark.parametrize("name", BATCHED)
+@pytest.mark.parametrize("config", ["one", "each"])
+async def test_who_in_a_batch(name, config, runs):
+    """A batch may have one config, or one for each input: each run has its own user."""
+    chain, asks = BATCHED[name], [dict(ASK), dict(ASK)]
+    configs, expected = (ADA, ["ada", "ada"]) if config == "one" else ([ADA, BOB], ["ada", "bob"])
+    chain.batch(asks, configs)
+    await chain.abatch(asks, configs)
+    await chain.abatch(inputs=asks, config=configs)
+
+    roots = [run.user_id for run in runs.ended if run.parent_id is None]
+    assert sorted(roots) == sorted(expected * 3)
+    assert {run.thread_id == run.user_id for run in runs.ended} == {True}
+    assert {run.user_id for run in runs.ended} == set(expected)
+
+
+async def test_nobody_knows_whose(runs):
+    """The same input for two users says nothing of either; no config says nothing at all."""
+    await CHAIN.abatch([ASK, ASK], [ADA, BOB])
+    await CHAIN.abatch([ASK, dict(ASK)])
+
+    assert {run.user_id for run in runs.ended} == {None}
+
+
 def test_context_comes_first(runs):
     """What the application bound around the call counts before the handler and the metadata."""
     handler = CallbackHandler(user_id="handler", thread_id="handler", tags=["h"])

@@ -66,6 +66,9 @@ METHODS: Final[dict[str, tuple[Method, ...]]] = {
     "langchain_core.runnables.base": (
         Method("RunnableSequence", "abatch", "chain", asynchronous=True),
     ),
+    "langchain_core.runnables.fallbacks": (
+        Method("RunnableWithFallbacks", "abatch", "chain", asynchronous=True),
+    ),
     "langchain_core.tools.base": (
         Method("BaseTool", "run", "tool", asynchronous=False),
         Method("BaseTool", "arun", "tool", asynchronous=True),
@@ -101,11 +104,14 @@ def closing(kind: Kind, wrapped: Wrapped) -> Wrapped:
 
 
 def aclosing(kind: Kind, wrapped: Wrapped) -> Wrapped:
-    """Do what `closing` does, for an asynchronous method."""
+    """Do what `closing` does, for an asynchronous method; the one of chains is `abatch`."""
 
     @wraps(wrapped)
     async def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         inside = Scope(kind)
+        if kind == "chain":
+            with guard("read a batch"):
+                inside.batch = batch_of(*args, **kwargs)
         token = scope.set(inside)
         try:
             return await wrapped(self, *args, **kwargs)
@@ -113,9 +119,15 @@ def aclosing(kind: Kind, wrapped: Wrapped) -> Wrapped:
             end_open(inside, error)
             raise
         finally:
+            inside.batch = None  # a task that lives on has the scope, and need not have this
             restore(scope, token)
 
     return call
+
+
+def batch_of(inputs: Any, config: Any = None, *_: Any, **__: Any) -> tuple[Any, Any]:
+    """Give what a batch is made of."""
+    return inputs, config
 
 
 def stepping(kind: Kind, wrapped: Wrapped) -> Wrapped:

@@ -45,6 +45,7 @@ class Handler(BaseCallbackHandler):
     def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: UUID, **told: Any) -> None:
         """Begin a chain, an agent, a graph or a node of one."""
         try:
+            told["inputs"] = inputs
             node = begin(self.source, "chain", run_id, serialized, told)
             if node is not None:
                 watch_task(run_id)

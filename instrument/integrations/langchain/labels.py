@@ -69,6 +69,7 @@ CONFIG_METHODS: Final = frozenset(
         "_transform_stream_with_config",
         "_atransform_stream_with_config",
         "_chat_model_stream_v3",
+        "<listcomp>",  # in which a batch begins its runs, before Python 3.12
         "run",
         "arun",
     }
@@ -133,6 +134,21 @@ def find_configurable() -> Mapping[str, Any]:
                 return values
         frame = frame.f_back
     return {}
+
+
+def who_in_batch(batch: tuple[Any, Any], given: Any) -> Who:
+    """
+    Find the user and the thread of a run whose input is *given*, in the config of a batch.
+
+    A batch may have a config for each input. Where two that say different things were given the same
+    input, nobody knows whose it is.
+    """
+    inputs, config = batch
+    configs = [config]
+    if not isinstance(config, Mapping):
+        configs = [own for item, own in zip(inputs, config or (), strict=False) if item is given]
+    found = [read_who(config.get("configurable") or {}) for config in configs]
+    return found[0] if found and all(who == found[0] for who in found) else NOBODY
 
 
 def stack_above(count: int) -> FrameType | None:

@@ -126,13 +126,20 @@ class Node:
 
 @final
 class Scope:
-    """The runs of one kind that one call of LangChain's has begun."""
+    """
+    The runs of one kind that one call of LangChain's has begun.
 
-    __slots__ = ("kind", "run_ids")
+    Attributes:
+        batch: The inputs of an asynchronous batch, and its config or one for each; its runs begin in
+            tasks of their own, whose stack says nothing of them.
+    """
+
+    __slots__ = ("batch", "kind", "run_ids")
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self.run_ids: list[UUID] = []
+        self.batch: tuple[Any, Any] | None = None
 
 
 scope: ContextVar[Scope | None] = ContextVar("instrument.langchain.scope", default=None)

@@ -14,8 +14,8 @@ from uuid import UUID
 
 from ...context import UNBOUND, Bound, Place, bound, current, merge
 from ...recorder import OpenRun
-from .labels import NOBODY, Who, find_configurable, read_who
-from .nodes import Node, Source, registry
+from .labels import NOBODY, Who, find_configurable, read_who, who_in_batch
+from .nodes import Node, Source, registry, scope
 
 
 def find_above(parent_run_id: UUID | None) -> Node | None:
@@ -63,19 +63,22 @@ def find_place(above: Node | None) -> Place | None:
     return place
 
 
-def identify(node: Node, run: OpenRun, metadata: Mapping[str, Any]) -> None:
+def identify(node: Node, run: OpenRun, metadata: Mapping[str, Any], given: Any) -> None:
     """
     Say for whom the run is made: LangChain's metadata, over it the handler's, over it the context.
 
-    What a run does not say, it has from the run above.
+    What a run does not say, it has from the run above. One without may have it from the config of
+    its call, which in a batch is known by what is *given* to the run.
     """
     above, own = node.above, read_who(metadata) if metadata else NOBODY
     node.seen = bound.get()
     if above is None:
         if own.user_id is None or own.thread_id is None:
-            told = find_configurable()
+            told, inside = find_configurable(), scope.get()
             if told:
                 own = fill(own, read_who(told))
+            elif inside is not None and inside.batch is not None:
+                own = fill(own, who_in_batch(inside.batch, given))
         node.who, node.around = own, run.bound
         if own is NOBODY and node.said is UNBOUND:
             return

@@ -78,7 +78,7 @@ def _place(node: Node, kind: Kind, run_id: UUID, name: str, told: Mapping[str, A
     entropy = None if registry.was_closed(run_id) else run_id
     node.run = run = OpenRun(node.recorder, kind, name, find_place(above), entropy)
     node.place = run
-    identify(node, run, metadata)
+    identify(node, run, metadata, told.get("inputs"))
     if run.sampled:
         node.account = Account(run, run_id, told.get("tags"), metadata)
 

@@ -92,6 +92,7 @@ class Account:
     partial: str | None = None
     absorbed: list[LazyFacts] = []  # noqa: RUF012 - that of all that are no model's, for ever empty
     absorbed_bytes = 0
+    asked: tuple[Account, ...] = ()
 
     def __init__(
         self, run: OpenRun, run_id: UUID, tags: Iterable[Any] | None, metadata: dict[str, Any]
@@ -119,6 +120,11 @@ class Account:
         """Take what an SDK saw of the same call."""
         self.absorbed.append(facts)
         self.absorbed_bytes += size_bytes
+
+    def asks(self, other: Account) -> None:
+        """Note that the run, if it is a model's, asks another model."""
+        if self.run.kind == "llm":
+            self.asked = (*self.asked, other)
 
     def close(self) -> None:
         """Note that the run has ended."""
@@ -165,6 +171,15 @@ class Account:
         return facts
 
     def _ended_model(self) -> Facts:
+        facts = self.told_by_model()
+        if self.asked:
+            spent = add_up(usage_of(other.told_by_model()) for other in self.asked)
+            if facts["usage"] == spent:
+                facts["usage"] = None  # it hands on what others have spent, and that counts once
+        return facts
+
+    def told_by_model(self) -> Facts:
+        """Tell everything, with what the models that it asked have spent."""
         choices, llm_output = read_answer(self.output)
         hit = is_cache_hit(choices)
         if hit:
@@ -175,7 +190,9 @@ class Account:
         said = describe_answer(choices, llm_output)
         facts["answer"] = fill(replace(said, time_to_first_token=self.first_token), self.answer)
         seen = [tell(lazy) for lazy in self.absorbed]
-        return enrich(facts, seen) if seen else facts
+        if seen:
+            facts = enrich(facts, seen)
+        return facts
 
 
 def tell(lazy: LazyFacts) -> Facts:

@@ -90,7 +90,7 @@ def closing(kind: Kind, wrapped: Wrapped) -> Wrapped:
 
     @wraps(wrapped)
     def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        inside = Scope(kind)
+        inside = Scope(kind, scope.get())
         token = scope.set(inside)
         try:
             return wrapped(self, *args, **kwargs)
@@ -108,7 +108,7 @@ def aclosing(kind: Kind, wrapped: Wrapped) -> Wrapped:
 
     @wraps(wrapped)
     async def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        inside = Scope(kind)
+        inside = Scope(kind, scope.get())
         if kind == "chain":
             with guard("read a batch"):
                 inside.batch = batch_of(*args, **kwargs)

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from ...context import Surroundings
 from ...run import Kind
+from .labels import stack_above
 from .nodes import Node, registry, scope
 from .places import find_configured, find_place
 
@@ -41,6 +42,9 @@ MODEL_METHODS: Final = frozenset(
 )
 """Methods of a model that hold its run while they call the provider."""
 
+ASKING_FRAMES: Final = 5
+"""How many frames are passed over: ours, and LangChain's that calls us."""
+
 CALLBACK_METHODS: Final = frozenset({"handle_event", "_ahandle_event_for_handler"})
 """Functions of `CALLBACKS` from which a callback of the application's is called."""
 
@@ -62,25 +66,60 @@ def look() -> Surroundings | None:
 
 def find_enclosing() -> Node | None:
     """Find the open run that encloses this code; LangChain's own variable leaves retrievers out."""
-    configured, retriever = find_configured(), only_open("retriever")
-    if configured is None or retriever is None:
-        return configured or retriever
-    return max(configured, retriever, key=lambda node: node.begun)
+    return _inner(find_configured(), only_open("retriever"))
+
+
+def _inner(one: Node | None, other: Node | None) -> Node | None:
+    """Choose between two runs that enclose this code: the inner one began later."""
+    if one is None or other is None:
+        return one or other
+    return max(one, other, key=lambda node: node.begun)
+
+
+def find_above(parent_run_id: UUID | None) -> Node | None:
+    """
+    Find the run above: the one that LangChain names, else the one that encloses this code.
+
+    The name may be LangSmith's own, or be lost where callbacks are given anew inside a chain. And
+    of a model that asks another one LangChain does not know, so it names what is around both.
+    """
+    named = None if parent_run_id is None else registry.find(parent_run_id)
+    return _inner(named or find_configured(), find_asking())
+
+
+def find_asking() -> Node | None:
+    """
+    Find the open run of a model whose method begins a run of its own, such as another model's.
+
+    Only where there may be one is it looked for on the stack.
+    """
+    inside = scope.get()
+    while inside is not None:
+        if inside.kind == "llm" and any(map(registry.get, inside.run_ids)):
+            return _on_stack(stack_above(ASKING_FRAMES))[1]
+        inside = inside.outer
+    return None
 
 
 def find_owner(frame: FrameType | None) -> Node | None:
     """Find the open model run that this very call is made for."""
+    is_certain, node = _on_stack(frame)
+    return node if is_certain else only_open("llm")
+
+
+def _on_stack(frame: FrameType | None) -> tuple[bool, Node | None]:
+    """Find the open run of the nearest method of a model, and say whether the stack is certain."""
     for _ in range(MAX_FRAMES):
         if frame is None:
             break
         run_id = run_of(frame)
         if run_id is not None:
-            return registry.get(run_id)
+            return True, registry.get(run_id)
         name = frame.f_code.co_name
         if name in CALLBACK_METHODS and frame.f_globals.get("__name__") == CALLBACKS:
-            return None
+            return True, None
         frame = frame.f_back
-    return only_open("llm")
+    return False, None
 
 
 def run_of(frame: FrameType) -> UUID | None:

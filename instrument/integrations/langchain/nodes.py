@@ -130,14 +130,16 @@ class Scope:
     The runs of one kind that one call of LangChain's has begun.
 
     Attributes:
+        outer: The call that encloses this one, for a model that asks another one.
         batch: The inputs of an asynchronous batch, and its config or one for each; its runs begin in
             tasks of their own, whose stack says nothing of them.
     """
 
-    __slots__ = ("batch", "kind", "run_ids")
+    __slots__ = ("batch", "kind", "outer", "run_ids")
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: Kind, outer: Scope | None = None) -> None:
         self.kind = kind
+        self.outer = outer
         self.run_ids: list[UUID] = []
         self.batch: tuple[Any, Any] | None = None
 

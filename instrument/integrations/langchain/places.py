@@ -10,22 +10,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 from ...context import UNBOUND, Bound, Place, bound, current, merge
 from ...recorder import OpenRun
 from .labels import NOBODY, Who, find_configurable, read_who, who_in_batch
 from .nodes import Node, Source, registry, scope
-
-
-def find_above(parent_run_id: UUID | None) -> Node | None:
-    """
-    Find the run above: the one that LangChain names, else the one that encloses this code.
-
-    The name may be LangSmith's own, or be lost where callbacks are given anew inside a chain.
-    """
-    named = None if parent_run_id is None else registry.find(parent_run_id)
-    return named or find_configured()
 
 
 def find_configured() -> Node | None:

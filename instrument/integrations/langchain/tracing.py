@@ -15,8 +15,9 @@ from ...recorder import OpenRun, describe
 from ...run import Answer, Error, Kind
 from .account import Account
 from .labels import AGENTS, HIDDEN, agent_key, run_name
+from .linking import find_above
 from .nodes import Node, Source, registry, scope
-from .places import adopt, find_above, find_place, identify
+from .places import adopt, find_place, identify
 from .shots import Taken, take
 
 CONTROL_FLOW: Final = "GraphBubbleUp"
@@ -81,6 +82,8 @@ def _place(node: Node, kind: Kind, run_id: UUID, name: str, told: Mapping[str, A
     identify(node, run, metadata, told.get("inputs"))
     if run.sampled:
         node.account = Account(run, run_id, told.get("tags"), metadata)
+        if kind == "llm" and above is not None and above.account is not None:
+            above.account.asks(node.account)
 
 
 def finish(

@@ -222,6 +222,7 @@ ADA, BOB = ({"configurable": {"user_id": who, "thread_id": who}} for who in ("ad
 BATCHED = {
     "sequence": CHAIN,
     "fallbacks": RunnableLambda(lambda x: x).with_fallbacks([CHAIN]),
+    "retry": CHAIN.with_retry(),
     "model": RunnableLambda(lambda x: "hi") | FakeChat(),
 }
 

@@ -69,6 +69,9 @@ METHODS: Final[dict[str, tuple[Method, ...]]] = {
     "langchain_core.runnables.fallbacks": (
         Method("RunnableWithFallbacks", "abatch", "chain", asynchronous=True),
     ),
+    "langchain_core.runnables.retry": (
+        Method("RunnableRetry", "abatch", "chain", asynchronous=True),
+    ),
     "langchain_core.tools.base": (
         Method("BaseTool", "run", "tool", asynchronous=False),
         Method("BaseTool", "arun", "tool", asynchronous=True),

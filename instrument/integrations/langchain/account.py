@@ -75,8 +75,10 @@ class Account:
     What one run was given, and what came of it: what crosses to the worker when it ends.
 
     Attributes:
+        asker: The model's run that this one of a model was begun under, if there is one.
         duration: Seconds from its begin to its end.
         size_bytes: What it weighs in the queue.
+        spent: What the models have spent that this one asked, each as it told the worker.
     """
 
     # What few runs have is not set up for each of them.
@@ -92,7 +94,8 @@ class Account:
     partial: str | None = None
     absorbed: list[LazyFacts] = []  # noqa: RUF012 - that of all that are no model's, for ever empty
     absorbed_bytes = 0
-    asked: tuple[Account, ...] = ()
+    asker: Account | None = None
+    spent: tuple[Usage | None, ...] = ()
 
     def __init__(
         self, run: OpenRun, run_id: UUID, tags: Iterable[Any] | None, metadata: dict[str, Any]
@@ -121,10 +124,10 @@ class Account:
         self.absorbed.append(facts)
         self.absorbed_bytes += size_bytes
 
-    def asks(self, other: Account) -> None:
-        """Note that the run, if it is a model's, asks another model."""
-        if self.run.kind == "llm":
-            self.asked = (*self.asked, other)
+    def asked_by(self, other: Account) -> None:
+        """Note which run this one of a model was begun under, if that is a model's, too."""
+        if other.run.kind == "llm":
+            self.asker = other
 
     def close(self) -> None:
         """Note that the run has ended."""
@@ -171,15 +174,15 @@ class Account:
         return facts
 
     def _ended_model(self) -> Facts:
-        facts = self.told_by_model()
-        if self.asked:
-            spent = add_up(usage_of(other.told_by_model()) for other in self.asked)
-            if facts["usage"] == spent:
-                facts["usage"] = None  # it hands on what others have spent, and that counts once
+        facts = self._told_by_model()
+        usage = facts["usage"]
+        if self.asker is not None:  # which ends later, and is told later
+            self.asker.spent = (*self.asker.spent, usage)
+        if self.spent and usage == add_up(self.spent):
+            facts["usage"] = None  # it hands on what those have spent that it asked: counted once
         return facts
 
-    def told_by_model(self) -> Facts:
-        """Tell everything, with what the models that it asked have spent."""
+    def _told_by_model(self) -> Facts:
         choices, llm_output = read_answer(self.output)
         hit = is_cache_hit(choices)
         if hit:

@@ -93,7 +93,7 @@ def closing(kind: Kind, wrapped: Wrapped) -> Wrapped:
 
     @wraps(wrapped)
     def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        inside = Scope(kind, scope.get())
+        inside = Scope(kind)
         token = scope.set(inside)
         try:
             return wrapped(self, *args, **kwargs)
@@ -111,7 +111,7 @@ def aclosing(kind: Kind, wrapped: Wrapped) -> Wrapped:
 
     @wraps(wrapped)
     async def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
-        inside = Scope(kind, scope.get())
+        inside = Scope(kind)
         if kind == "chain":
             with guard("read a batch"):
                 inside.batch = batch_of(*args, **kwargs)

@@ -16,7 +16,7 @@ from uuid import UUID
 from ...context import Surroundings
 from ...run import Kind
 from .labels import stack_above
-from .nodes import Node, registry, scope
+from .nodes import Node, open_models, registry, scope
 from .places import find_configured, find_place
 
 MAX_FRAMES: Final = 40
@@ -93,12 +93,7 @@ def find_asking() -> Node | None:
 
     Only where there may be one is it looked for on the stack.
     """
-    inside = scope.get()
-    while inside is not None:
-        if inside.kind == "llm" and any(map(registry.get, inside.run_ids)):
-            return _on_stack(stack_above(ASKING_FRAMES))[1]
-        inside = inside.outer
-    return None
+    return _on_stack(stack_above(ASKING_FRAMES))[1] if open_models() else None
 
 
 def find_owner(frame: FrameType | None) -> Node | None:

@@ -130,22 +130,32 @@ class Scope:
     The runs of one kind that one call of LangChain's has begun.
 
     Attributes:
-        outer: The call that encloses this one, for a model that asks another one.
+        around: The open runs of models whose calls enclose this one.
         batch: The inputs of an asynchronous batch, and its config or one for each; its runs begin in
             tasks of their own, whose stack says nothing of them.
     """
 
-    __slots__ = ("batch", "kind", "outer", "run_ids")
+    __slots__ = ("around", "batch", "kind", "run_ids")
 
-    def __init__(self, kind: Kind, outer: Scope | None = None) -> None:
+    def __init__(self, kind: Kind) -> None:
         self.kind = kind
-        self.outer = outer
+        self.around = open_models()
         self.run_ids: list[UUID] = []
         self.batch: tuple[Any, Any] | None = None
 
 
 scope: ContextVar[Scope | None] = ContextVar("instrument.langchain.scope", default=None)
 """The call of LangChain's that encloses this code; set and reset in that one frame."""
+
+
+def open_models() -> list[UUID]:
+    """List the open runs of models whose calls enclose this code; a task may outlive them."""
+    inside = scope.get()
+    if inside is None:
+        return []
+    own = inside.run_ids if inside.kind == "llm" else []
+    return [run_id for run_id in (*inside.around, *own) if registry.get(run_id) is not None]
+
 
 registry: Final[Registry[Node]] = Registry()
 """All open runs of the process; a forked child has none."""

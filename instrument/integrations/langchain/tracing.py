@@ -83,7 +83,7 @@ def _place(node: Node, kind: Kind, run_id: UUID, name: str, told: Mapping[str, A
     if run.sampled:
         node.account = Account(run, run_id, told.get("tags"), metadata)
         if kind == "llm" and above is not None and above.account is not None:
-            above.account.asks(node.account)
+            node.account.asked_by(above.account)
 
 
 def finish(

@@ -51,7 +51,9 @@ class Client:
 
         self.settings = settings
         self._sigterm = Sigterm(self._terminate, EXIT_SECONDS)
-        self._worker_sigterm = Sigterm(lambda _: self.deliver(), DELIVERY_SECONDS)
+        self._worker_sigterm = Sigterm(
+            lambda _: self.deliver(), DELIVERY_SECONDS, is_inherited=False
+        )
         self.transport = Transport(
             settings.exporters,
             process=filter_for(

@@ -74,16 +74,19 @@ class Sigterm:
     Args:
         deliver: Called on another thread, with True when the process ends thereafter.
         seconds: How long it may take.
+        is_inherited: Whether a forked child has it, too. Else that one dies of the signal as ever,
+            at once and for certain, until somebody installs this there.
     """
 
-    def __init__(self, deliver: Deliver, seconds: float) -> None:
+    def __init__(self, deliver: Deliver, seconds: float, *, is_inherited: bool = True) -> None:
         self._deliver = deliver
         self._seconds = seconds
+        self._is_inherited = is_inherited
         self._before: Any = signal.SIG_DFL
         self._is_on = False
         self._delivery: _Delivery | None = None
         self._was_called = False
-        self._unheard = Unheard(signal.SIGTERM, self._is_heard)
+        self._unheard = Unheard(signal.SIGTERM, self._is_heard, self._begin_child)
 
     def install(self) -> None:
         """Handle the signal from now on; one that is ignored stays so."""
@@ -131,6 +134,11 @@ class Sigterm:
         elif _current() is self:  # else whoever has called us decides what comes next
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+
+    def _begin_child(self) -> None:
+        self._was_called = False
+        if not self._is_inherited:
+            self.uninstall()
 
     def _is_heard(self) -> bool:
         """Say whether the signal has come here, or goes to a handler of the application's."""

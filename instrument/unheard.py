@@ -57,11 +57,15 @@ class Unheard:
     Args:
         number: The signal.
         is_heard: Tells whether its handler has been called, or is not the one to care about.
+        begin_child: Called in a forked child, before the signal may come there.
     """
 
-    def __init__(self, number: int, is_heard: Callable[[], bool]) -> None:
+    def __init__(
+        self, number: int, is_heard: Callable[[], bool], begin_child: Callable[[], object]
+    ) -> None:
         self._number = number
         self._is_heard = is_heard
+        self._begin_child = begin_child
         self._ends: tuple[int, int] | None = None
         self._is_over = _thread.allocate_lock()
         self._rests = False
@@ -73,6 +77,7 @@ class Unheard:
 
         Whoever comes later and wants them takes the place of this, which then does nothing.
         """
+        _follow(self)
         if not isinstance(_thread.start_new_thread, BuiltinFunctionType):
             return  # a library of greenlets has replaced it, and all of them would wait here
         wake = _meaningless()
@@ -90,7 +95,6 @@ class Unheard:
             return
         signal.signal(wake, _do_nothing)
         self._ends = read, write
-        _follow(self)
         self._is_over = _thread.allocate_lock()
         self._is_over.acquire()
         _thread.start_new_thread(self._listen, (read, wake, self._is_over))
@@ -108,8 +112,9 @@ class Unheard:
 
     def rest(self) -> None:
         """Have no thread during a fork, and the signal wait in this one."""
-        masked = signal.pthread_sigmask(signal.SIG_BLOCK, {self._number})
-        self._masked[_thread.get_ident()] = masked
+        if not self._is_heard():
+            masked = signal.pthread_sigmask(signal.SIG_BLOCK, {self._number})
+            self._masked[_thread.get_ident()] = masked
         if self._ends is not None:
             self.close()
             self._rests = self._ends is None
@@ -136,6 +141,7 @@ class Unheard:
         if ends is not None and _let_go(ends[1]):
             os.close(ends[0])
             os.close(ends[1])
+        self._begin_child()
         self._unmask()
         self._masked.clear()
 

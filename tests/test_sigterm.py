@@ -502,6 +502,26 @@ def test_child_that_is_ended_at_once(begins):
         assert said.split() == ["-15"] * 20 + ["8"]
 
 
+def test_child_of_a_worker_that_records():
+    """A worker's own forked child delivers before it dies, once it has something to deliver."""
+    code = """
+    begin()
+    record(5)
+    child = os.fork()
+    if child == 0:
+        say(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+        record(3)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(9)
+    say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    client.uninstrument()
+    os._exit(8)
+    """
+    with FaultServer() as server:
+        assert run(in_worker(code), server.url)[1].split() == ["True", "-15", "8"]
+        assert len(server.stored) == 8
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="older ones do not warn")
 def test_fork_of_a_worker():
     """Python does not warn of threads when a worker forks that has nothing to deliver."""
@@ -558,7 +578,7 @@ def test_bytes_that_somebody_else_reads():
     read, write = os.pipe()
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write)
-    first = Unheard(15, lambda: True)
+    first = Unheard(15, lambda: True, lambda: None)
     first.watch()
     first.close()
     say(signal.set_wakeup_fd(-1) == write)

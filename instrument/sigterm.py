@@ -108,6 +108,7 @@ class Sigterm:
             )
             return
         self._is_on = True
+        self.watch()
 
     def watch(self) -> None:
         """Have the signal heard although the main thread goes to sleep just when it comes."""
@@ -194,13 +195,13 @@ class Sigterm:
 def watch_worker(handler: Sigterm) -> None:
     """Have *handler* on if this is a worker whose end by SIGTERM nobody handles or ignores."""
     with guard("watch for the end of a worker"):
-        in_main = threading.current_thread() is threading.main_thread()
-        if in_main and is_worker():
-            if _current() is signal.SIG_DFL:
-                handler.install()
-            ours = _current()  # also one that was asked for, or the parent's
-            if isinstance(ours, Sigterm):
-                ours.watch()
+        if threading.current_thread() is not threading.main_thread():
+            return
+        current = _current()
+        if isinstance(current, Sigterm):  # one that was asked for, perhaps by the parent
+            current.watch()
+        elif current is signal.SIG_DFL and is_worker():
+            handler.install()
 
 
 def is_worker() -> bool:

@@ -87,6 +87,21 @@ def test_asleep():
         assert len(server.stored) == 50
 
 
+def test_asleep_before_it_is_heard():
+    """A main thread that has gone to sleep just when the signal came is woken to hear of it."""
+    code = """
+    begin(flush_on_sigterm=True)
+    record(5)
+    lock = threading.Lock()
+    lock.acquire()
+    threading.Timer(0.3, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)).start()
+    lock.acquire()  # nobody tells the main thread of the signal
+    """
+    with FaultServer() as server:
+        assert run(code, server.url)[0] == -signal.SIGTERM
+        assert len(server.stored) == 5
+
+
 def test_off_by_default():
     """Without the option no signal is touched."""
     code = "begin(); say(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -118,6 +119,7 @@ class Client:
 
 
 _client: Client | None = None
+_turn = threading.RLock()  # held by whoever switches tracing on or off
 
 
 def instrument(  # noqa: PLR0913 - each setting is one keyword, to be read in one place
@@ -171,14 +173,14 @@ def instrument(  # noqa: PLR0913 - each setting is one keyword, to be read in on
 
     if config.disabled():
         return
-    if _client is not None and _client.recorder.enabled:
-        if options:
+    with _turn:
+        if _client is None or not _client.recorder.enabled:
+            _start(config.read(options))
+        elif options:
             notices.say(
                 "instrument() called again",
                 "instrument() is on already and its settings stay: call uninstrument() first",
             )
-        return
-    _start(config.read(options))
 
 
 def _start(settings: config.Settings) -> None:
@@ -199,9 +201,17 @@ def uninstrument() -> None:
 
     Runs that are open stay so until they end, and are delivered then.
     """
-    if _client is not None:
-        _client.uninstall()
-        _client.transport.flush(EXIT_SECONDS)
+    client = _uninstall()
+    if client is not None:
+        client.transport.flush(EXIT_SECONDS)
+
+
+def _uninstall() -> Client | None:
+    """Trace nothing new; give what was put up, if anything was."""
+    with _turn:
+        if _client is not None:
+            _client.uninstall()
+        return _client
 
 
 def flush(timeout: float = EXIT_SECONDS) -> Flushed:
@@ -227,10 +237,8 @@ def shutdown(timeout: float = EXIT_SECONDS) -> Flushed:
         timeout: Seconds to wait at most; what is not delivered by then stays in the spool, or is
             dropped and counted when there is none.
     """
-    if _client is None:
-        return _nothing()
-    _client.uninstall()
-    return _client.transport.shutdown(timeout)
+    client = _uninstall()
+    return _nothing() if client is None else client.transport.shutdown(timeout)
 
 
 def _nothing() -> Flushed:
@@ -386,6 +394,8 @@ def _finalize(util: ModuleType) -> None:
 
 def _after_fork() -> None:
     """In a forked child: what the parent has open stays the parent's."""
+    global _turn  # noqa: PLW0603 - nobody else may take its place
+    _turn = threading.RLock()  # the thread that held it may not be here
     if _client is None:
         return
     _client.recorder.after_fork()

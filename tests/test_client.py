@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,27 @@ def test_twice_is_once(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
 
     assert "call uninstrument() first" in caplog.text
     assert recorders.installed == [first]
+
+
+def test_several_threads_at_once() -> None:
+    """Threads that begin to trace in the same moment begin it once."""
+    together, kept = threading.Barrier(8), Kept()
+
+    def begin(number: int) -> None:
+        together.wait()
+        instrument.instrument(exporters=[kept])
+        with instrument.trace(str(number)):
+            pass
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(begin, range(8)))
+    count = len(recorders.installed)
+    instrument.uninstrument()
+
+    assert count == 1
+    ended = [item.name for item in kept.items if isinstance(item, Run) and item.duration]
+    assert sorted(ended) == [str(number) for number in range(8)]
+    assert not recorders.installed
 
 
 def test_on_off_on() -> None:

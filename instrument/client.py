@@ -42,15 +42,21 @@ SIGTERM_SECONDS = 4.0
 
 @final
 class Client:
-    """What `instrument()` puts up: a recorder, a transport, and the patches on the SDKs."""
+    """
+    What `instrument()` puts up: a recorder, a transport, and the patches on the SDKs.
 
-    def __init__(self, settings: config.Settings) -> None:
+    Attributes:
+        is_asked: Whether the application asked for it, and not a handler that needs a recorder.
+    """
+
+    def __init__(self, settings: config.Settings, *, is_asked: bool) -> None:
         from .privacy import filter_for
         from .serverless import RootEnds
         from .sigterm import Sigterm, watch_worker
         from .transport import Bounds, SpoolOptions, Transport
 
         self.settings = settings
+        self.is_asked = is_asked
         self._sigterm = Sigterm(self._terminate, EXIT_SECONDS)
         self._worker_sigterm = Sigterm(
             lambda _: self.deliver(), DELIVERY_SECONDS, is_inherited=False
@@ -141,7 +147,8 @@ def instrument(  # noqa: PLR0913 - each setting is one keyword, to be read in on
     Trace every OpenAI and LangChain call of this process from now on.
 
     Call it once, anywhere: before or after the SDKs are imported and their clients are made. A
-    second call changes nothing. What is left out comes from the environment, else the default.
+    second call changes nothing; but the first takes the place of what a `CallbackHandler` that was
+    made before it has begun by itself. What is left out comes from the environment, else the default.
 
     Args:
         exporters: Where runs go: names or exporter objects. By default every backend whose key is
@@ -168,14 +175,23 @@ def instrument(  # noqa: PLR0913 - each setting is one keyword, to be read in on
     Raises:
         ConfigError: A setting cannot be used; the sentence says the remedy.
     """
-    options = {name: value for name, value in locals().items() if value is not None}
+    _switch_on({name: value for name, value in locals().items() if value is not None})
+
+
+def _switch_on(options: dict[str, Any], *, is_asked: bool = True) -> None:
     from . import config
 
     if config.disabled():
         return
     with _turn:
         if _client is None or not _client.recorder.enabled:
-            _start(config.read(options))
+            _start(config.read(options), is_asked=is_asked)
+        elif is_asked and not _client.is_asked:
+            if options:
+                settings = config.read(options)
+                _client.uninstall()
+                _start(settings, is_asked=True)
+            _client.is_asked = True
         elif options:
             notices.say(
                 "instrument() called again",
@@ -183,9 +199,9 @@ def instrument(  # noqa: PLR0913 - each setting is one keyword, to be read in on
             )
 
 
-def _start(settings: config.Settings) -> None:
+def _start(settings: config.Settings, *, is_asked: bool) -> None:
     global _client
-    before, _client = _client, Client(settings)
+    before, _client = _client, Client(settings, is_asked=is_asked)
     if before is not None:
         before.transport.shutdown(EXIT_SECONDS)
     else:
@@ -339,7 +355,7 @@ def start() -> Recorder | None:
     """Put everything up from the environment alone, for whoever needs a recorder now."""
     with guard("start"):
         try:
-            instrument()
+            _switch_on({}, is_asked=False)
         except ConfigError as error:
             notices.say("wrong settings", "nothing is traced: %s", error)
     return recorder()

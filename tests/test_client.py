@@ -165,6 +165,31 @@ def test_wrong_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert recorders.installed == []
 
 
+def test_settings_after_a_handler(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """What the application asks for takes the place of what a handler began by itself."""
+    monkeypatch.setenv("INSTRUMENT_EXPORTERS", "jsonl")
+    monkeypatch.setenv("INSTRUMENT_JSONL", str(tmp_path / "runs.jsonl"))
+    recorders.starters[-1]()
+    with instrument.trace("before"):
+        pass
+    kept = Kept()
+    with pytest.raises(instrument.ConfigError):
+        instrument.instrument(sample_rate=7)
+    instrument.instrument(exporters=[kept], redact=lambda _: "redacted")
+    with instrument.trace("after", input="secret"):
+        pass
+    assert not caplog.text
+    instrument.instrument(exporters=[Kept("other")])
+    instrument.uninstrument()
+
+    assert "call uninstrument() first" in caplog.text
+    runs = [item for item in kept.items if isinstance(item, Run) and item.duration]
+    assert [(run.name, run.input) for run in runs] == [("after", b'"redacted"')]
+    assert '"before"' in (tmp_path / "runs.jsonl").read_text()
+
+
 def test_started_by_a_handler(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:

@@ -143,7 +143,7 @@ class HttpExporter(Exporter, Protocol):
 
         Args:
             items: What `wants` let in.
-            started: Ids of the runs that this destination has as open already.
+            started: Ids of runs that this destination has already.
         """
 
     def verdict(self, request: Request, response: Response) -> Verdict | None:

@@ -97,9 +97,11 @@ def _prepare(db: Connection, path: Path) -> None:
 
 def check(db: Connection, path: Path) -> None:
     """Raise `Refused` unless the file is empty, or a store that this version understands."""
+    # In this order: another process may make it just now, all in one step.
+    is_empty = db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
     version = pragma(db, "user_version")
     if pragma(db, "application_id") != APPLICATION_ID:
-        if version or db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+        if version or not is_empty:
             sentence = (
                 f"{path} is another program's database: name another file in INSTRUMENT_STORE"
             )

@@ -36,7 +36,7 @@ class Bounds:
         breaker_failures: Failures in a row after which a lane counts as open.
         pause_cap: The longest wait that a backend may ask for.
         probe_interval: Time between two tries when a backend refused the key or the address.
-        started_ids: Open runs that a lane remembers as delivered.
+        started_ids: Runs that a lane remembers as delivered, ended ones less long.
         trees: Trees whose root has not ended that are held, where whole trees are wanted.
         tree_age: How long such a tree is held after its first run ended.
         heartbeat: How long one step of the worker may take before it is replaced.

@@ -135,14 +135,19 @@ class Shelf:
 
 @final
 class Started:
-    """Ids of the open runs that a destination has; the ones used least recently are forgotten."""
+    """
+    Ids of the runs that a destination has, under which others may still begin.
+
+    The oldest are forgotten, ended ones first.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._ids: OrderedDict[str, None] = OrderedDict()
+        self._open: OrderedDict[str, None] = OrderedDict()
+        self._ended: OrderedDict[str, None] = OrderedDict()
 
     def __contains__(self, run_id: object) -> bool:
-        return run_id in self._ids
+        return run_id in self._open or run_id in self._ended
 
     def update(self, entries: Iterable[Entry], *, sure: bool) -> None:
         """
@@ -155,8 +160,9 @@ class Started:
             run = entry.item
             if not isinstance(run, Run):
                 continue
-            self._ids.pop(run.id, None)
-            if run.duration is None and sure:
-                self._ids[run.id] = None
-        while len(self._ids) > self._most:
-            self._ids.popitem(last=False)
+            self._open.pop(run.id, None)
+            self._ended.pop(run.id, None)
+            if sure:
+                (self._open if run.duration is None else self._ended)[run.id] = None
+        while len(self._open) + len(self._ended) > self._most:
+            (self._ended or self._open).popitem(last=False)

@@ -70,6 +70,21 @@ async def test_model_that_asks_others(runs, within, asynchronous):
     assert sum(run.usage.total for run in runs.of("llm") if run.usage) == 24
 
 
+def test_model_that_hands_on_one_of_several(runs):
+    """An answer that is handed on as it came brings its usage along, which counts once."""
+
+    class Guarded(Asking):
+        def _result(self, answers):
+            return ChatResult(generations=[ChatGeneration(message=answers[-1])])
+
+    guard = Inner(usage={"input_tokens": 3, "output_tokens": 1, "total_tokens": 4})
+    Guarded(others=[guard, Inner()]).invoke("hi")
+
+    assert sorted((run.name, run.usage and run.usage.total) for run in runs.of("llm")) == [
+        *[("Guarded", None), ("Inner", 4), ("Inner", 12)]
+    ]
+
+
 def test_model_that_costs_more_than_those_it_asks(runs):
     """What a model has spent itself is its own."""
     Asking(others=[Inner()], own={"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}).invoke(

@@ -73,6 +73,25 @@ def seen(value):
     return orjson.loads(read(take(value)))
 
 
+def test_messages_that_are_pairs():
+    """LangChain takes a message as a pair of role and content, too, among others and with files."""
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{BIG}"}}
+    pairs = [("user", "hi"), ("ai", "yes"), HumanMessage("b"), ("human", "x" * 5000)]
+
+    assert seen({"messages": pairs})["messages"] == [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "yes"},
+        {"role": "user", "content": "b"},
+        {"role": "user", "content": "x" * 5000},
+    ]
+    assert seen({"messages": pairs[:2]})["messages"][0] == {"role": "user", "content": "hi"}
+    (message,) = seen({"messages": [("human", [picture])]})["messages"]
+    assert message["role"] == "user"
+    assert MARKED in str(message["content"])
+    other = {"messages": [["up", "down"], ["user", "a", "b"]], "rows": [["user", "ada"]]}
+    assert seen(other) == other
+
+
 PLAIN = {
     "human": (HumanMessage("hi"), {"role": "user", "content": "hi"}),
     "ai": (AIMessage("hi"), {"role": "assistant", "content": "hi"}),

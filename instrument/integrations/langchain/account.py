@@ -178,7 +178,7 @@ class Account:
         usage = facts["usage"]
         if self.asker is not None:  # which ends later, and is told later
             self.asker.spent = (*self.asker.spent, usage)
-        if self.spent and usage == add_up(self.spent):
+        if not self.absorbed and usage in {add_up(self.spent), *self.spent}:
             facts["usage"] = None  # it hands on what those have spent that it asked: counted once
         return facts
 

@@ -21,6 +21,18 @@ from .shots import LONG, ROWS, Shot, Taken
 
 _MARKED: Final = f'"{MARK}"'.encode()
 
+_PAIRS: Final = b'"messages":[["'
+
+ROLES: Final = {
+    "human": "user",
+    "user": "user",
+    "ai": "assistant",
+    "assistant": "assistant",
+    "system": "system",
+    "developer": "developer",
+}
+"""What LangChain calls them in a message that is a pair of role and content."""
+
 CALLS: Final = frozenset(
     {"tool_use", "tool_call", "tool_call_chunk", "function_call", "input_json_delta"}
 )
@@ -42,7 +54,7 @@ def read(shot: Taken) -> Snapshot:
         value = convert(choice_of(shot)[0])
     elif isinstance(shot, Shot):
         value = convert(orjson.loads(shot.data), shot.texts, shot.rows)
-    elif shot.find(_MARKED) >= 0 or holds_payload(shot):
+    elif shot.find(_MARKED) >= 0 or shot.find(_PAIRS) >= 0 or holds_payload(shot):
         value = convert(orjson.loads(shot))
     else:
         return shot
@@ -65,7 +77,17 @@ def convert(value: JSON, texts: Sequence[str] = (), rows: Sequence[Rows] = ()) -
     converted: dict[str, JSON] = {
         key: item if key == MARK else convert(item, texts, rows) for key, item in value.items()
     }
-    return message(converted) if MARK in converted else converted
+    if MARK in converted:
+        return message(converted)
+    if isinstance(said := converted.get("messages"), list):
+        converted["messages"] = [_message_of_pair(item) for item in said]
+    return converted
+
+
+def _message_of_pair(item: JSON) -> JSON:
+    if isinstance(item, list) and len(item) == 2 and isinstance(item[0], str) and item[0] in ROLES:
+        return {"role": ROLES[item[0]], "content": content(item[1])}
+    return item
 
 
 def _removal(value: JSON) -> bool:

@@ -17,15 +17,16 @@ import _thread
 import os
 import signal
 import sys
-import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, final
 
 from .guard import guard, notices
-from .unheard import Unheard, raise_until
+from .patches import Patches
+from .unheard import Unheard, in_main_thread, raise_until
 
 STEP_SECONDS = 0.005
 """How often the handler looks whether the delivery is through."""
@@ -74,8 +75,9 @@ class Sigterm:
     Args:
         deliver: Called on another thread, with True when the process ends thereafter.
         seconds: How long it may take.
-        is_inherited: Whether a forked child has it, too. Else that one dies of the signal as ever,
-            at once and for certain, until somebody installs this there.
+        is_inherited: Whether a forked child has it, too. Else a fork is as without it: the child
+            dies of the signal at once and for certain, until somebody installs this there. Python
+            lets a child forget a signal that has a handler and comes while it is made.
     """
 
     def __init__(self, deliver: Deliver, seconds: float, *, is_inherited: bool = True) -> None:
@@ -86,7 +88,9 @@ class Sigterm:
         self._is_on = False
         self._delivery: _Delivery | None = None
         self._was_called = False
-        self._unheard = Unheard(signal.SIGTERM, self._is_heard, self._begin_child)
+        self._unheard = Unheard(signal.SIGTERM, self._is_heard)
+        self._rests = False
+        _follow(self)
 
     def install(self) -> None:
         """Handle the signal from now on; one that is ignored stays so."""
@@ -108,7 +112,12 @@ class Sigterm:
             )
             return
         self._is_on = True
+        Patches().when_imported("trio", self._make_room)
         self.watch()
+
+    def _make_room(self, _: Any) -> None:
+        """Leave Python's own way to tell of signals to trio, which minds a stranger there."""
+        self._unheard.close()
 
     def watch(self) -> None:
         """Have the signal heard although the main thread goes to sleep just when it comes."""
@@ -136,8 +145,23 @@ class Sigterm:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
-    def _begin_child(self) -> None:
-        self._was_called = False
+    def before_fork(self) -> None:
+        """Have the child begin as without us, if it is not to have this handler."""
+        self._unheard.rest()
+        if not self._is_inherited and in_main_thread() and _current() is self:
+            self._rests = True
+            signal.signal(signal.SIGTERM, self._before)
+
+    def after_fork(self) -> None:
+        """Go on in the parent."""
+        if self._rests and in_main_thread():
+            self._rests = False
+            signal.signal(signal.SIGTERM, self)
+
+    def in_child(self) -> None:
+        """Begin anew in the child."""
+        self._unheard.forget()
+        self._rests = self._was_called = False
         if not self._is_inherited:
             self.uninstall()
 
@@ -192,10 +216,32 @@ class Sigterm:
         return False
 
 
+_followed: weakref.WeakSet[Sigterm] = weakref.WeakSet()
+_is_following: list[bool] = []
+
+
+def _follow(handler: Sigterm) -> None:
+    """Tell *handler* of forks, after whoever comes later has been told that there will be one."""
+    _followed.add(handler)
+    if not _is_following and hasattr(os, "register_at_fork"):
+        _is_following.append(True)
+        os.register_at_fork(
+            before=lambda: _tell(Sigterm.before_fork),
+            after_in_parent=lambda: _tell(Sigterm.after_fork),
+            after_in_child=lambda: _tell(Sigterm.in_child),
+        )
+
+
+def _tell(what: Callable[[Sigterm], None]) -> None:
+    for handler in list(_followed):
+        with guard("hear of a fork"):
+            what(handler)
+
+
 def watch_worker(handler: Sigterm) -> None:
     """Have *handler* on if this is a worker whose end by SIGTERM nobody handles or ignores."""
     with guard("watch for the end of a worker"):
-        if threading.current_thread() is not threading.main_thread():
+        if not in_main_thread():
             return
         current = _current()
         if isinstance(current, Sigterm):  # one that was asked for, perhaps by the parent

@@ -15,14 +15,13 @@ import os
 import signal
 import sys
 import threading
-import time
-import weakref
 from collections.abc import Callable
+from contextlib import suppress
+from time import sleep  # the real one, whatever a library of greenlets makes of it later
 from types import BuiltinFunctionType
 from typing import Any, Final, final
 
 from .guard import guard
-from .patches import Patches
 
 MAX_CALLS: Final = 20
 """How often a signal is raised at most until another is heard."""
@@ -36,6 +35,13 @@ SETTLE_SECONDS: Final = 0.002
 
 READ_BYTES: Final = 64
 
+WAKE: Final[int] = getattr(signal, "SIGURG", 0)
+"""A signal that the system ignores where nobody handles it, and that nobody uses today; or 0."""
+
+
+WARNS: Final[bool] = sys.version_info[:2] >= (3, 12)
+"""Whether Python warns of a fork where there are threads: it does since 3.12."""
+
 
 def raise_until(is_heard: Callable[[], bool], raise_signal: Callable[[], object]) -> None:
     """Raise a signal, again and again, until it is heard or there is no hope."""
@@ -43,7 +49,12 @@ def raise_until(is_heard: Callable[[], bool], raise_signal: Callable[[], object]
         if is_heard():
             return
         raise_signal()
-        time.sleep(CALL_SECONDS)
+        sleep(CALL_SECONDS)
+
+
+def in_main_thread() -> bool:
+    """Say whether this is the thread in which handlers are called and can be set."""
+    return threading.current_thread() is threading.main_thread()
 
 
 @final
@@ -51,25 +62,17 @@ class Unheard:
     """
     Wakes the main thread when a signal has come and its handler was not called.
 
-    Python warns a process that forks while it has threads, so there is none at a fork. And it lets a
-    child forget a signal that came while it was made, so this one waits until the child is ready.
-
     Args:
         number: The signal.
         is_heard: Tells whether its handler has been called, or is not the one to care about.
-        begin_child: Called in a forked child, before the signal may come there.
     """
 
-    def __init__(
-        self, number: int, is_heard: Callable[[], bool], begin_child: Callable[[], object]
-    ) -> None:
+    def __init__(self, number: int, is_heard: Callable[[], bool]) -> None:
         self._number = number
         self._is_heard = is_heard
-        self._begin_child = begin_child
         self._ends: tuple[int, int] | None = None
         self._is_over = _thread.allocate_lock()
-        self._rests = False
-        self._masked: dict[int, set[int]] = {}
+        self._is_displaced = False
 
     def watch(self) -> None:
         """
@@ -77,86 +80,71 @@ class Unheard:
 
         Whoever comes later and wants them takes the place of this, which then does nothing.
         """
-        _follow(self)
         if not isinstance(_thread.start_new_thread, BuiltinFunctionType):
             return  # a library of greenlets has replaced it, and all of them would wait here
-        wake = _meaningless()
-        if self._ends is None and wake is not None and "trio" not in sys.modules:
-            self._begin(wake)
+        is_free = WAKE and signal.getsignal(WAKE) in (signal.SIG_DFL, _do_nothing)
+        if self._ends is None and is_free and in_main_thread() and "trio" not in sys.modules:
+            with guard("watch for a signal"):
+                self._begin()
 
-    def _begin(self, wake: int) -> None:
+    def _begin(self) -> None:
         read, write = os.pipe()
         os.set_blocking(write, False)
         before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         if before >= 0:
             signal.set_wakeup_fd(before, warn_on_full_buffer=False)
+            _forward(read, before)
             os.close(read)
             os.close(write)
             return
-        signal.signal(wake, _do_nothing)
+        signal.signal(WAKE, _do_nothing)
         self._ends = read, write
+        self._is_displaced = False
         self._is_over = _thread.allocate_lock()
         self._is_over.acquire()
-        _thread.start_new_thread(self._listen, (read, wake, self._is_over))
+        _thread.start_new_thread(self._listen, (read, self._is_over))
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """
-        End.
+        End; say whether it has.
 
         The pipe stays where somebody else has the bytes now, who may give the place back, and in
         another thread than the main one; it comes to nothing.
         """
-        if self._ends is not None and _let_go(self._ends[1]):
+        if self._ends is None or not in_main_thread():
+            return False
+        self._is_displaced = not _let_go(self._ends[1])
+        if not self._is_displaced:
             os.close(self._ends[1])  # which ends the thread
             self._ends = None
+        return not self._is_displaced
 
     def rest(self) -> None:
-        """Have no thread during a fork, and the signal wait in this one."""
-        if not self._is_heard():
-            masked = signal.pthread_sigmask(signal.SIG_BLOCK, {self._number})
-            self._masked[_thread.get_ident()] = masked
-        if self._ends is not None:
-            self.close()
-            self._rests = self._ends is None
-            if self._rests and self._is_over.acquire(timeout=REST_SECONDS):
-                time.sleep(SETTLE_SECONDS)
-
-    def go_on(self) -> None:
         """
-        After a fork, in the parent, undo what `rest` did.
+        Have no thread during a fork, where Python warns of that and there is no other one.
 
-        Python counts the threads after this. So where there is none, none begins: `watch` is called
-        again when there is something to deliver.
+        It counts them once more after the fork, so `watch` is called again when there is something
+        to deliver, and no sooner.
         """
-        self._unmask()
-        if self._rests:
-            self._rests = False
-            if threading.active_count() > 1:
-                self.watch()
+        is_alone = WARNS and threading.active_count() == 1
+        if is_alone and not self._is_displaced and self.close():
+            self._is_over.acquire(timeout=REST_SECONDS)
+            sleep(SETTLE_SECONDS)
 
     def forget(self) -> None:
         """In a forked child: what is left of the parent's is not for the parent to hear of."""
-        self._rests = False
         ends, self._ends = self._ends, None
         if ends is not None and _let_go(ends[1]):
             os.close(ends[0])
             os.close(ends[1])
-        self._begin_child()
-        self._unmask()
-        self._masked.clear()
 
-    def _unmask(self) -> None:
-        masked = self._masked.pop(_thread.get_ident(), None)
-        if masked is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
-
-    def _listen(self, read: int, wake: int, is_over: Any) -> None:
+    def _listen(self, read: int, is_over: Any) -> None:
         main = threading.main_thread().ident
         with guard("listen for a signal"):
             while numbers := os.read(read, READ_BYTES):
                 if self._number in numbers and main is not None:
-                    time.sleep(CALL_SECONDS)
-                    raise_until(self._is_done, lambda: signal.pthread_kill(main, wake))
+                    sleep(CALL_SECONDS)
+                    raise_until(self._is_done, lambda: signal.pthread_kill(main, WAKE))
             os.close(read)
         is_over.release()
 
@@ -164,46 +152,23 @@ class Unheard:
         return self._ends is None or self._is_heard()
 
 
-def _meaningless() -> int | None:
-    """Find a signal that nobody uses; None where the system has none to spare."""
-    first, last = getattr(signal, "SIGRTMIN", 0), getattr(signal, "SIGRTMAX", 0)
-    free = (signal.SIG_DFL, _do_nothing)
-    return next((wake for wake in range(last, first, -1) if signal.getsignal(wake) in free), None)
-
-
 def _do_nothing(*_: Any) -> None:
-    """Be the handler of such a signal."""
+    """Be the handler of a signal that is sent only to wake somebody."""
+
+
+def _forward(read: int, write: int) -> None:
+    """Give bytes that came to the wrong pipe to whom they are for."""
+    os.set_blocking(read, False)
+    with suppress(OSError):
+        os.write(write, os.read(read, READ_BYTES))
 
 
 def _let_go(write: int) -> bool:
-    """Have no more bytes written there; False where they are not, or in another thread."""
-    try:
-        before = signal.set_wakeup_fd(-1)
-    except ValueError:
-        return False
+    """Have no more bytes written there; False where they are not."""
+    before = signal.set_wakeup_fd(-1)
     if before != write:
         signal.set_wakeup_fd(before, warn_on_full_buffer=False)
-    return before == write
-
-
-_followed: weakref.WeakSet[Unheard] = weakref.WeakSet()
-_is_following: list[bool] = []
-
-
-def _follow(unheard: Unheard) -> None:
-    """Have *unheard* rest at a fork, and let go when the one comes who minds it."""
-    _followed.add(unheard)
-    if not _is_following:
-        _is_following.append(True)
-        os.register_at_fork(
-            before=lambda: _tell(Unheard.rest),
-            after_in_parent=lambda: _tell(Unheard.go_on),
-            after_in_child=lambda: _tell(Unheard.forget),
-        )
-        Patches().when_imported("trio", lambda _: _tell(Unheard.close))
-
-
-def _tell(what: Callable[[Unheard], None]) -> None:
-    for unheard in list(_followed):
-        with guard("hear of a fork"):
-            what(unheard)
+        return False
+    if signal.getsignal(WAKE) is _do_nothing:
+        signal.signal(WAKE, signal.SIG_DFL)
+    return True

@@ -489,26 +489,18 @@ def test_child_of_a_worker():
         assert run(in_worker(code), server.url)[1].split() == ["7", "8"]
 
 
-@pytest.mark.parametrize("begins", ["in the main thread", "in another"])
-def test_child_that_is_ended_at_once(begins):
+def test_child_that_is_ended_at_once():
     """A child that is sent the signal while it is still being made ends of it, and nobody else."""
-    ends = "loop()" if begins == "in the main thread" else "executor.submit(loop).result()"
-    code = f"""
-    from concurrent.futures import ThreadPoolExecutor
+    code = """
     begin()
     record(5)
-    executor = ThreadPoolExecutor()
-
-    def loop():
-        for _ in range(20):
-            child = os.fork()
-            if child == 0:
-                time.sleep(3)
-                os._exit(7)
-            os.kill(child, signal.SIGTERM)
-            say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-
-    {ends}
+    for _ in range(20):
+        child = os.fork()
+        if child == 0:
+            time.sleep(3)
+            os._exit(7)
+        os.kill(child, signal.SIGTERM)
+        say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     time.sleep(0.3)
     os._exit(8)
     """
@@ -593,7 +585,7 @@ def test_bytes_that_somebody_else_reads():
     read, write = os.pipe()
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write)
-    first = Unheard(15, lambda: True, lambda: None)
+    first = Unheard(15, lambda: True)
     first.watch()
     first.close()
     say(signal.set_wakeup_fd(-1) == write)

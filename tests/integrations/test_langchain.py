@@ -244,6 +244,41 @@ async def test_who_in_a_batch(name, config, runs):
     assert {run.user_id for run in runs.ended} == set(expected)
 
 
+@pytest.mark.parametrize("outer", [{}, ADA], ids=["nobody", "ada"])
+async def test_who_of_a_call_inside(outer, runs):
+    """A call that the application makes inside of a run, for somebody else, is that one's."""
+
+    def work(ask):
+        CHAIN.invoke(ask, BOB)
+        CHAIN.batch([ask, ask], [BOB, BOB])
+        return "".join(CHAIN.stream(ask, BOB))
+
+    async def work_too(ask):
+        await CHAIN.ainvoke(ask, BOB)
+
+    def ask_model(_):
+        return FakeChat().invoke("hi", BOB).content
+
+    for job in (work, ask_model):
+        RunnableLambda(job, name="job").invoke(ASK, outer)
+    await RunnableLambda(work_too, name="job").ainvoke(ASK, outer)
+
+    expected = {"job": "ada" if outer else None}
+    assert {(run.name, run.user_id) for run in runs.ended} == {
+        (run.name, expected.get(run.name, "bob")) for run in runs.ended
+    }
+    assert all(run.thread_id == run.user_id for run in runs.ended)
+
+
+async def test_batch_without_a_config_for_each(runs):
+    """Where there is none for one of them, nothing is lost."""
+    await CHAIN.abatch([dict(ASK), dict(ASK)], [None, ADA])
+
+    assert len(runs.ended) == 2 * len({run.name for run in runs.ended})
+    roots = [run.user_id for run in runs.ended if run.parent_id is None]
+    assert sorted(roots, key=str) == [None, "ada"]
+
+
 async def test_nobody_knows_whose(runs):
     """The same input for two users says nothing of either, unless LangChain does; nor does none."""
     await CHAIN.abatch([ASK, ASK], [ADA, BOB])

@@ -94,6 +94,13 @@ def test_model_that_costs_more_than_those_it_asks(runs):
     assert {run.name: run.usage.total for run in runs.ended} == {"Inner": 12, "Asking": 2}
 
 
+def test_model_that_is_asked_by_way_of_others(runs):
+    """What stands between the two, such as a retry, changes nothing of that."""
+    Asking(others=[Inner().with_retry(), Inner().with_fallbacks([Inner()])]).invoke("hi")
+
+    assert sum(run.usage.total for run in runs.of("llm") if run.usage) == 24
+
+
 def test_prompts_of_one_call_stand_side_by_side(runs):
     """The runs of several prompts do not stand under each other, also below a model that asks."""
 

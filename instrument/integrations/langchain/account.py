@@ -124,10 +124,11 @@ class Account:
         self.absorbed.append(facts)
         self.absorbed_bytes += size_bytes
 
-    def asked_by(self, other: Account) -> None:
-        """Note which run this one of a model was begun under, if that is a model's, too."""
-        if other.run.kind == "llm":
-            self.asker = other
+    def asked(self, other: Account) -> bool:
+        """Note that the run of a model was begun somewhere under this one, if that is a model's."""
+        if self.run.kind == "llm":
+            other.asker = self
+        return self.run.kind == "llm"
 
     def close(self) -> None:
         """Note that the run has ended."""
@@ -178,9 +179,14 @@ class Account:
         usage = facts["usage"]
         if self.asker is not None:  # which ends later, and is told later
             self.asker.spent = (*self.asker.spent, usage)
-        if not self.absorbed and usage in {add_up(self.spent), *self.spent}:
+        total = usage and usage.total
+        if not self.absorbed and total in {each.total for each in self._handed_on() if each}:
             facts["usage"] = None  # it hands on what those have spent that it asked: counted once
         return facts
+
+    def _handed_on(self) -> Iterable[Usage | None]:
+        """Give what this may have from those that it asked: the answer of one, or of all of them."""
+        return () if not self.spent else (add_up(self.spent), *self.spent)
 
     def _told_by_model(self) -> Facts:
         choices, llm_output = read_answer(self.output)

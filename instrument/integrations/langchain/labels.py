@@ -51,6 +51,9 @@ LangChain's own are six at most; whoever wraps its methods stands between them. 
 price, and above them the application's stack may be deep.
 """
 
+OWN_FRAMES: Final = 6
+"""How many of them are searched for the config of a run that stands under another one."""
+
 NEAR_FRAMES: Final = 7
 """How many frames are passed over: ours, and LangChain's between a run's method and its callback."""
 
@@ -136,6 +139,20 @@ def find_configurable() -> Mapping[str, Any]:
     return {}
 
 
+def nearest_configurable() -> Mapping[str, Any]:
+    """Find the `configurable` of the innermost LangChain call on the stack."""
+    frame = stack_above(NEAR_FRAMES)
+    for _ in range(OWN_FRAMES):
+        if frame is None:
+            break
+        if frame.f_code.co_name in CONFIG_METHODS and _is_langchain(frame):
+            config = frame.f_locals.get("config")
+            values = config.get("configurable") if isinstance(config, dict) else None
+            return values if isinstance(values, dict) else {}
+        frame = frame.f_back
+    return {}
+
+
 def who_in_batch(batch: tuple[Any, Any], given: Any) -> Who:
     """
     Find the user and the thread of a run whose input is *given*, in the config of a batch.
@@ -147,7 +164,7 @@ def who_in_batch(batch: tuple[Any, Any], given: Any) -> Who:
     configs = [config]
     if not isinstance(config, Mapping):
         configs = [own for item, own in zip(inputs, config or (), strict=False) if item is given]
-    found = [read_who(config.get("configurable") or {}) for config in configs]
+    found = [read_who((config or {}).get("configurable") or {}) for config in configs]
     return found[0] if found and all(who == found[0] for who in found) else NOBODY
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from ...context import UNBOUND, Bound, Place, bound, current, merge
 from ...recorder import OpenRun
-from .labels import NOBODY, Who, find_configurable, read_who, who_in_batch
+from .labels import NOBODY, Who, find_configurable, nearest_configurable, read_who, who_in_batch
 from .nodes import Node, Source, registry, scope
+
+COMPOSED: Final = ("RunnableSequence", "RunnableParallel")
+"""How the names of runs begin in which LangChain itself calls what is below, with their config."""
 
 
 def find_configured() -> Node | None:
@@ -56,8 +59,9 @@ def identify(node: Node, run: OpenRun, metadata: Mapping[str, Any], given: Any) 
     """
     Say for whom the run is made: LangChain's metadata, over it the handler's, over it the context.
 
-    What a run does not say, it has from the run above. One without may have it from the config of
-    its call, which in a batch is known by what is *given* to the run.
+    What a run does not say, it has from the config of its own call, which the application may have
+    given it, and else from the run above. In a batch that begins at a root, the config is known by
+    what is *given* to the run.
     """
     above, own = node.above, read_who(metadata) if metadata else NOBODY
     node.seen = bound.get()
@@ -72,6 +76,8 @@ def identify(node: Node, run: OpenRun, metadata: Mapping[str, Any], given: Any) 
         if own is NOBODY and node.said is UNBOUND:
             return
     else:
+        if above.run is None or not above.run.name.startswith(COMPOSED):
+            own = fill(own, read_who(nearest_configurable()))
         node.who = who = above.who if own is NOBODY else fill(own, above.who)
         same = node.seen is above.seen
         node.around = above.around if same else merge(above.around, node.seen)

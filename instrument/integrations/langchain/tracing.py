@@ -82,8 +82,10 @@ def _place(node: Node, kind: Kind, run_id: UUID, name: str, told: Mapping[str, A
     identify(node, run, metadata, told.get("inputs"))
     if run.sampled:
         node.account = Account(run, run_id, told.get("tags"), metadata)
-        if kind == "llm" and above is not None and above.account is not None:
-            node.account.asked_by(above.account)
+        while kind == "llm" and above is not None:
+            if above.account is not None and above.account.asked(node.account):
+                break
+            above = above.above
 
 
 def finish(

@@ -183,32 +183,35 @@ def _switch_on(options: dict[str, Any], *, is_asked: bool = True) -> None:
 
     if config.disabled():
         return
+    before = None
     with _turn:
         if _client is None or not _client.recorder.enabled:
-            _start(config.read(options), is_asked=is_asked)
+            before = _start(config.read(options), is_asked=is_asked)
         elif is_asked and not _client.is_asked:
             if options:
                 settings = config.read(options)
                 _client.uninstall()
-                _start(settings, is_asked=True)
+                before = _start(settings, is_asked=True)
             _client.is_asked = True
         elif options:
             notices.say(
                 "instrument() called again",
                 "instrument() is on already and its settings stay: call uninstrument() first",
             )
-
-
-def _start(settings: config.Settings, *, is_asked: bool) -> None:
-    global _client
-    before, _client = _client, Client(settings, is_asked=is_asked)
     if before is not None:
         before.transport.shutdown(EXIT_SECONDS)
-    else:
+
+
+def _start(settings: config.Settings, *, is_asked: bool) -> Client | None:
+    """Put everything up; give what was up before, whose transport is still to end."""
+    global _client
+    before, _client = _client, Client(settings, is_asked=is_asked)
+    if before is None:
         atexit.register(_at_exit)
         _end_with_worker()
     _client.install()
     _say_where(settings)
+    return before
 
 
 def uninstrument() -> None:

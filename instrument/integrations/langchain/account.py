@@ -179,14 +179,11 @@ class Account:
         usage = facts["usage"]
         if self.asker is not None:  # which ends later, and is told later
             self.asker.spent = (*self.asker.spent, usage)
-        total = usage and usage.total
-        if not self.absorbed and total in {each.total for each in self._handed_on() if each}:
-            facts["usage"] = None  # it hands on what those have spent that it asked: counted once
+        if self.spent and not self.absorbed:
+            others = (add_up(self.spent), *self.spent)
+            if _counts(usage) in map(_counts, others):
+                facts["usage"] = None  # it hands on what one or all that it asked have spent
         return facts
-
-    def _handed_on(self) -> Iterable[Usage | None]:
-        """Give what this may have from those that it asked: the answer of one, or of all of them."""
-        return () if not self.spent else (add_up(self.spent), *self.spent)
 
     def _told_by_model(self) -> Facts:
         choices, llm_output = read_answer(self.output)
@@ -202,6 +199,11 @@ class Account:
         if seen:
             facts = enrich(facts, seen)
         return facts
+
+
+def _counts(usage: Usage | None) -> tuple[int | None, ...] | None:
+    """Give what an answer costs, without the details, which who hands it on may leave out."""
+    return usage and (usage.prompt, usage.completion, usage.total)
 
 
 def tell(lazy: LazyFacts) -> Facts:

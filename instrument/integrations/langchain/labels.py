@@ -119,36 +119,24 @@ def _properties(props: dict[Any, Any]) -> dict[str, JSON] | None:
     return written if isinstance(written, dict) else None
 
 
-def find_configurable() -> Mapping[str, Any]:
+def find_configurable(*, is_root: bool) -> Mapping[str, Any]:
     """
-    Find the `configurable` of the LangChain call on the stack.
+    Find the `configurable` of the LangChain call on the stack that begins a run.
 
-    LangChain 1.x hands callbacks only a few of its values, and a root has no run above it that
-    could say more.
+    LangChain 1.x hands callbacks only a few of its values. What is further up the stack says of a
+    run that is no root nothing that the run above has not.
     """
     frame = stack_above(NEAR_FRAMES)
-    for _ in range(CONFIG_FRAMES):
-        if frame is None:
-            break
-        if frame.f_code.co_name in CONFIG_METHODS and _is_langchain(frame):
-            config = frame.f_locals.get("config")
-            if isinstance(config, dict) and isinstance(config.get("configurable"), dict):
-                values: dict[str, Any] = config["configurable"]
-                return values
-        frame = frame.f_back
-    return {}
-
-
-def nearest_configurable() -> Mapping[str, Any]:
-    """Find the `configurable` of the innermost LangChain call on the stack."""
-    frame = stack_above(NEAR_FRAMES)
-    for _ in range(OWN_FRAMES):
+    for _ in range(CONFIG_FRAMES if is_root else OWN_FRAMES):
         if frame is None:
             break
         if frame.f_code.co_name in CONFIG_METHODS and _is_langchain(frame):
             config = frame.f_locals.get("config")
             values = config.get("configurable") if isinstance(config, dict) else None
-            return values if isinstance(values, dict) else {}
+            if isinstance(values, dict):
+                return values
+            if not is_root:
+                break
         frame = frame.f_back
     return {}
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ...context import UNBOUND, Bound, Place, bound, current, merge
 from ...recorder import OpenRun
-from .labels import NOBODY, Who, find_configurable, nearest_configurable, read_who, who_in_batch
+from .labels import NOBODY, Who, find_configurable, read_who, who_in_batch
 from .nodes import Node, Source, registry, scope
 
 COMPOSED: Final = ("RunnableSequence", "RunnableParallel")
@@ -67,7 +67,7 @@ def identify(node: Node, run: OpenRun, metadata: Mapping[str, Any], given: Any) 
     node.seen = bound.get()
     if above is None:
         if own.user_id is None or own.thread_id is None:
-            told, inside = find_configurable(), scope.get()
+            told, inside = find_configurable(is_root=True), scope.get()
             if told:
                 own = fill(own, read_who(told))
             elif inside is not None and inside.batch is not None:
@@ -77,7 +77,7 @@ def identify(node: Node, run: OpenRun, metadata: Mapping[str, Any], given: Any) 
             return
     else:
         if above.run is None or not above.run.name.startswith(COMPOSED):
-            own = fill(own, read_who(nearest_configurable()))
+            own = fill(own, read_who(find_configurable(is_root=False)))
         node.who = who = above.who if own is NOBODY else fill(own, above.who)
         same = node.seen is above.seen
         node.around = above.around if same else merge(above.around, node.seen)

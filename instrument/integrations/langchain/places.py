@@ -67,9 +67,9 @@ def identify(node: Node, run: OpenRun, metadata: Mapping[str, Any], given: Any) 
     node.seen = bound.get()
     if above is None:
         if own.user_id is None or own.thread_id is None:
-            told, inside = find_configurable(is_root=True), scope.get()
-            if told:
-                own = fill(own, read_who(told))
+            configurable, inside = find_configurable(is_root=True), scope.get()
+            if configurable:
+                own = fill(own, read_who(configurable))
             elif inside is not None and inside.batch is not None:
                 own = fill(own, who_in_batch(inside.batch, given))
         node.who, node.around = own, run.bound
@@ -77,7 +77,9 @@ def identify(node: Node, run: OpenRun, metadata: Mapping[str, Any], given: Any) 
             return
     else:
         if above.run is None or not above.run.name.startswith(COMPOSED):
-            own = fill(own, read_who(find_configurable(is_root=False)))
+            told = read_who(find_configurable(is_root=False))
+            # LangChain 0.3 leaves in the metadata what came down from above.
+            own = fill(told, own) if own == above.who else fill(own, told)
         node.who = who = above.who if own is NOBODY else fill(own, above.who)
         same = node.seen is above.seen
         node.around = above.around if same else merge(above.around, node.seen)

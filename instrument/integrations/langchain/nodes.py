@@ -44,6 +44,7 @@ class Node:
         above: The run that LangChain has it under.
         agent: The mark of the agent that it belongs to.
         who: For whom it is made, as LangChain says; `said` is what the handlers say.
+        labelled: The part of that which LangChain's metadata have.
         around: What the application bound around it; `seen` is the part bound at this very moment.
         owns: Whether a call of an SDK was told that it is this very run.
         run: The run, or None for one that LangChain hides: its children stand under `place`.
@@ -59,6 +60,7 @@ class Node:
         "around",
         "begun",
         "deadline",
+        "labelled",
         "owns",
         "place",
         "recorder",
@@ -82,13 +84,13 @@ class Node:
             self.agent: Any = None
             self.said = said
             self.around = self.seen = UNBOUND
-            self.who = NOBODY
+            self.who = self.labelled = NOBODY
         else:
             self.place = above.place
             self.agent = above.agent
             self.said = said if above.said is said else merge(above.said, said)
             self.around, self.seen = above.around, above.seen
-            self.who = above.who
+            self.who, self.labelled = above.who, above.labelled
 
     def absorb(self, facts: LazyFacts, size_bytes: int) -> None:
         """Take what the SDK saw of this very call, also a moment after the run has ended."""

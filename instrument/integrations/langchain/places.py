@@ -64,22 +64,18 @@ def identify(node: Node, run: OpenRun, metadata: Mapping[str, Any], given: Any) 
     what is *given* to the run.
     """
     above, own = node.above, read_who(metadata) if metadata else NOBODY
-    node.seen = bound.get()
+    node.seen, node.labelled = bound.get(), own
     if above is None:
         if own.user_id is None or own.thread_id is None:
-            configurable, inside = find_configurable(is_root=True), scope.get()
-            if configurable:
-                own = fill(own, read_who(configurable))
-            elif inside is not None and inside.batch is not None:
-                own = fill(own, who_in_batch(inside.batch, given))
+            own = fill(own, _configured(given))
         node.who, node.around = own, run.bound
         if own is NOBODY and node.said is UNBOUND:
             return
     else:
+        if own is not NOBODY and own == above.labelled:
+            own = NOBODY  # it came down from there, where something nearer may have said more
         if above.run is None or not above.run.name.startswith(COMPOSED):
-            told = read_who(find_configurable(is_root=False))
-            # LangChain 0.3 leaves in the metadata what came down from above.
-            own = fill(told, own) if own == above.who else fill(own, told)
+            own = fill(own, read_who(find_configurable(is_root=False)))
         node.who = who = above.who if own is NOBODY else fill(own, above.who)
         same = node.seen is above.seen
         node.around = above.around if same else merge(above.around, node.seen)
@@ -88,6 +84,14 @@ def identify(node: Node, run: OpenRun, metadata: Mapping[str, Any], given: Any) 
             run.bound = above.run.bound
             return
     run.bound = _lay(node)
+
+
+def _configured(given: Any) -> Who:
+    """Find for whom a root that is *given* this is made, in the config of its call."""
+    told, inside = find_configurable(is_root=True), scope.get()
+    if told or inside is None or inside.batch is None:
+        return read_who(told)
+    return who_in_batch(inside.batch, given)
 
 
 def fill(who: Who, other: Who) -> Who:
